@@ -1,0 +1,1 @@
+"""The vocabulary of Flux: log positions, relations, keys, batches, outcomes, errors. No I/O."""
