@@ -1,0 +1,1 @@
+"""`flux demo`: a small shop, an incident, and the answers."""

@@ -1,0 +1,1 @@
+"""WAL bytes in, columnar batches out."""

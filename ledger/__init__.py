@@ -1,0 +1,1 @@
+"""DuckLake storage, and every question asked of it."""
