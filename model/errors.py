@@ -49,6 +49,14 @@ class SlotError(SourceError):
     """The replication slot is missing, lost, in use, or not where the ledger left it (exit 2)."""
 
 
+class SlotBusy(SlotError):
+    """Another process reads the replication slot (exit 2)."""
+
+
+class SlotLost(SlotError):
+    """What lies between the ledger and the slot is gone: only a new baseline mends it (exit 2)."""
+
+
 class Unreachable(FluxError):
     """The source database cannot be reached, or went away; worth a retry (exit 3)."""
 
