@@ -27,8 +27,8 @@ Usage, in any test (the fixtures are loaded by tests/conftest.py, nothing is to 
     assert eventually(lambda: slot_is_active(), within_s=10)   # instead of a sleep; TimeoutError after it
 
 `database` runs a test once for each pair in `SERVERS`: (15, wal2json), (15, pgoutput), (16, pgoutput),
-(17, pgoutput), (18, pgoutput). A database is fresh for each test. When the test ends, its connections are cut,
-its prepared transactions rolled back, its slots and the roles it made dropped.
+(17, pgoutput), (18, pgoutput). A database is fresh for each test. When the test ends, its connections are
+cut, its prepared transactions rolled back, its slots and the roles it made dropped.
 
 Servers start when the first test asks, one for each major and pytest-xdist worker; `wal_level=logical`,
 `fsync=off`, UTF-8 with the C locale, no passwords, 24 slots, WAL senders and prepared transactions. A

@@ -52,6 +52,8 @@ STOP_S_MAX = 30.0
 # Below Linux' and macOS' ephemeral ranges: no client connection takes a port while its server is down.
 _PORTS = range(15_000, 30_000)
 
+_FOLDER = "/tmp"  # noqa: S108
+
 _GUARD = 'cat >/dev/null; "$1" -D "$2/data" -m immediate -s stop >/dev/null 2>&1; rm -rf "$2"'
 _serial = itertools.count(1)
 
@@ -102,7 +104,7 @@ class Server:
     def create(cls, installation: Installation, settings: Mapping[str, str] | None = None) -> Server:
         """Make a new data folder; `settings` are added to SETTINGS, or replace them."""
         user = _unprivileged_user() if os.geteuid() == 0 else None
-        base = Path(tempfile.mkdtemp(prefix="flux-pg-", dir="/tmp"))  # noqa: S108: a socket's path is short
+        base = Path(tempfile.mkdtemp(prefix="flux-pg-", dir=_FOLDER))
         installation = _reachable(installation, base, user)
         if user is not None:
             shutil.chown(base, user, pwd.getpwnam(user).pw_gid)
@@ -309,7 +311,13 @@ def _reachable(installation: Installation, base: Path, user: str | None) -> Inst
     command = [installation.program("postgres"), "--version"]
     with contextlib.suppress(PermissionError):
         subprocess.run(
-            command, check=True, capture_output=True, cwd="/", user=user, group=account.pw_gid, extra_groups=[]
+            command,
+            check=True,
+            capture_output=True,
+            cwd="/",
+            user=user,
+            group=account.pw_gid,
+            extra_groups=[],
         )
         return installation
     if not installation.relocatable:

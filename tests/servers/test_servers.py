@@ -91,7 +91,10 @@ def test_what_a_test_leaves_behind_is_dropped(database: Database, new_database: 
     server.drop_roles()
     reader.close()
     with server.connect() as connection:
-        assert connection.execute("select 1 from pg_replication_slots where slot_name = 'left_slot'").rowcount == 0
+        assert (
+            connection.execute("select 1 from pg_replication_slots where slot_name = 'left_slot'").rowcount
+            == 0
+        )
         assert connection.execute("select 1 from pg_prepared_xacts").rowcount == 0
         assert connection.execute("select 1 from pg_roles where rolname = 'left_behind'").rowcount == 0
     server.create_database(other.name)  # the fixture drops it once more

@@ -1,0 +1,81 @@
+# The whole interface of a working copy. On a fresh machine with Python alone: `make demo`, `make test`.
+#
+#   make install    .venv with Flux and the demo's server
+#   make demo       install, then `flux demo`
+#   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
+#   make check      what CI runs: lint, types, contracts, test
+#   make format     rewrite the sources as `make lint` wants them
+#   make clean      remove what the targets above made, but .venv
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := check
+
+# The first Python that is new enough: a machine may carry an older `python3` beside it.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo $$python && break; done)
+WORKERS ?= 2
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard */__init__.py)))
+POSTGRES_15 := /usr/lib/postgresql/15
+
+.PHONY: install demo dev servers test check lint format types contracts clean
+
+install: .venv/.demo-installed
+
+demo: install
+	$(BIN)/flux demo $(ARGS)
+
+dev: .venv/.dev-installed
+
+test: dev servers
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check:
+	./.ci/run
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: dev build/types
+	MYPYPATH=build/types:tests $(BIN)/mypy -p flux
+	MYPYPATH=build/types:tests $(BIN)/mypy --explicit-package-bases tests
+
+contracts: dev build/types
+	PYTHONPATH=build/types $(BIN)/lint-imports --no-cache
+
+# PostgreSQL 15 and wal2json come from the distribution; the other majors are wheels in `dev`.
+servers:
+	@test -x $(POSTGRES_15)/bin/postgres -a -e $(POSTGRES_15)/lib/wal2json.so \
+	|| ./.ci/apt postgresql-15 postgresql-15-wal2json
+
+clean:
+	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# mypy and import-linter do not see through an editable install: here the rooms lie as they are imported.
+.PHONY: build/types
+build/types:
+	@rm -rf $@ && mkdir -p $@/flux
+	@ln -s $(addprefix ../../../,$(ROOMS) $(wildcard package/*.py package/py.typed)) $@/flux/
+
+.venv/.demo-installed: pyproject.toml | .venv/bin/python
+	$(PIP) install --editable '.[demo,recorder]'
+	@touch $@
+
+.venv/.dev-installed: pyproject.toml | .venv/bin/python
+	$(PIP) install --editable '.[demo,recorder,dev]'
+	@touch $@ .venv/.demo-installed
+
+# Debian keeps `venv` in a package of its own.
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Flux needs Python 3.11 or newer; none was found" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv && ./.ci/apt python3-venv && $(PYTHON) -m venv .venv; }
