@@ -1,0 +1,80 @@
+"""Options that several commands share: one name, one meaning, one help line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flux.cli.render import Format
+
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        metavar="PATH",
+        help="The ledger's folder. Default: FLUX_LEDGER, flux.toml, .flux up the tree, your data folder.",
+        show_default=False,
+    ),
+]
+DsnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dsn",
+        metavar="DSN",
+        help="The source database, as URL or key=value. Default: FLUX_DSN, DATABASE_URL, libpq's own.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="How the answer is written; table unless said.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the answer to FILE.", show_default=False),
+]
+FullOption = Annotated[bool, typer.Option("--full", help="Do not shorten long values in a table.")]
+LimitOption = Annotated[
+    int,
+    typer.Option("--limit", "-n", min=0, metavar="N", help="At most N rows; 0 for all."),
+]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="TIME|LSN", help="As things stood then: 14:00, 2h, …", show_default=False
+    ),
+]
+IdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="KEY",
+        help='The row\'s key. Several columns: eu,42 or \'["eu","42"]\'.',
+        show_default=False,
+    ),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="COLUMN=VALUE",
+        help="Rows with this value, for tables without a key; repeatable.",
+        show_default=False,
+    ),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        help="The captured database's short name; needed only if the ledger has several.",
+        show_default=False,
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+LIMIT_ROWS = 1000
+"""Rows an answer has at most unless `--limit` says otherwise."""
