@@ -1,0 +1,120 @@
+"""Request tags: the JSON of `flux.context` messages as columns."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.json
+
+from flux.decoder.frames import Bools
+from flux.model.batch import CONTEXTS, ROW
+
+_FIELDS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("actor", pa.string()),
+        ("attributes", pa.string()),
+        ("application_name", pa.string()),
+        ("db_user", pa.string()),
+        ("client_addr", pa.string()),
+        ("backend_pid", pa.int32()),
+        ("statement", pa.string()),
+        ("xid", pa.string()),
+    ]
+)
+
+MALFORMED = "malformed"
+"""The attribute under which attributes that are no JSON object are kept, as they were."""
+
+
+def parse_contexts(contents: list[bytes]) -> tuple[pa.Table, Bools]:
+    """Read `n` contents; return the fields of `_FIELDS` (n rows) and which contents were well-formed."""
+    if not contents:
+        return _FIELDS.empty_table(), np.zeros(0, np.bool_)
+    lines = b"\n".join(contents)
+    try:
+        table = pa.json.read_json(
+            io.BytesIO(lines),
+            read_options=pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1024),
+            parse_options=pa.json.ParseOptions(explicit_schema=_FIELDS, unexpected_field_behavior="ignore"),
+        )
+        if table.num_rows == len(contents) and b"\r" not in lines:
+            return table.select(_FIELDS.names), np.ones(len(contents), np.bool_)
+    except pa.ArrowInvalid:
+        pass  # some message among them is malformed: find out which, one at a time
+    good = np.zeros(len(contents), np.bool_)
+    rows = []
+    for number, content in enumerate(contents):
+        row = _parse_one(content)
+        good[number] = row is not None
+        rows.append(row or {})
+    return pa.Table.from_pylist(rows, schema=_FIELDS), good
+
+
+def _parse_one(content: bytes) -> dict[str, object] | None:
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    row: dict[str, object] = {}
+    for field in _FIELDS:
+        given = value.get(field.name)
+        fits = isinstance(given, int if field.name == "backend_pid" else str) and not isinstance(given, bool)
+        if given is not None and not fits:
+            return None
+        if field.name == "backend_pid" and given is not None and not 0 <= given < 1 << 31:
+            return None
+        row[field.name] = given
+    return row
+
+
+def contexts_table(fields: pa.Table, context_id: pa.Array, xid: pa.Array) -> pa.Table:
+    """Return rows of `CONTEXTS`; the position of a context's message is its id."""
+    columns = {name: fields.column(name).combine_chunks() for name in fields.column_names}
+    return pa.table(
+        [
+            context_id,
+            xid,
+            context_id,
+            _absent_if_empty(columns["request_id"]),
+            _absent_if_empty(columns["actor"]),
+            parse_attributes(columns["attributes"]),
+            *(
+                columns[name]
+                for name in ("application_name", "db_user", "client_addr", "backend_pid", "statement")
+            ),
+        ],
+        schema=CONTEXTS,
+    )
+
+
+def _absent_if_empty(array: pa.Array) -> pa.Array:
+    """After SET LOCAL a setting reads '' and not NULL: both mean that there is none."""
+    return pa.compute.if_else(pa.compute.equal(array, ""), pa.scalar(None, pa.string()), array)
+
+
+def parse_attributes(array: pa.Array) -> pa.Array:
+    """Turn the setting's JSON text into MAPs. Each distinct text is read once."""
+    encoded = array.dictionary_encode()
+    maps = pa.array([_attributes(text) for text in encoded.dictionary.to_pylist()], ROW)
+    return maps.take(encoded.indices)
+
+
+def _attributes(text: str) -> list[tuple[str, str | None]] | None:
+    if not text:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return [(MALFORMED, text)]
+    if not isinstance(value, dict):
+        return [(MALFORMED, text)]
+    return [
+        (name, each if each is None or isinstance(each, str) else orjson.dumps(each).decode())
+        for name, each in value.items()
+    ]

@@ -1,0 +1,169 @@
+"""Attempts that were rolled back, as `CHANGES` rows; their row texts are split only here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flux.decoder.attempt import row_texts
+from flux.decoder.catalog import NO_VERSION, Catalog
+from flux.decoder.events import ABSENT, TEXT, Tuples
+from flux.decoder.frames import PADDING_BYTES, Bytes, Ints, Lsns
+from flux.decoder.record import Records, split_records
+from flux.decoder.rows import Names, images, key_places, key_texts, same_texts
+from flux.model.batch import CHANGES
+from flux.model.relation import Column, Relation
+
+_OPS = {"i": "insert", "u": "update", "d": "delete", "t": "truncate"}
+
+ROW_TEXT = "?row"
+"""Column under which a row is kept whole whose shape is not known: nothing is lost, nothing guessed."""
+
+
+def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> pa.Table:
+    """Return `CHANGES` rows for resolved attempts (`outcome.Resolved`); unknown relations are left out.
+
+    `contexts` are rows of `CONTEXTS` that `context_row` points into.
+    """
+    lsn: Lsns = attempts.column("lsn").to_numpy()
+    relation_id: Ints = attempts.column("relation_id").to_numpy()
+    xid: Ints = attempts.column("xid").to_numpy()
+    version = _versions(catalog, relation_id, xid, lsn)
+    if (version == NO_VERSION).any():
+        known = np.flatnonzero(version != NO_VERSION)
+        attempts, version, xid = attempts.take(pa.array(known)), version[known], xid[known]
+        lsn = lsn[known]
+    count = attempts.num_rows
+    if not count:
+        return CHANGES.empty_table()
+    buffer, old_start, old_length, new_start, new_length = row_texts(attempts)
+    present = np.flatnonzero(np.concatenate([old_length, new_length]) > 0)
+    starts, lengths = np.concatenate([old_start, new_start]), np.concatenate([old_length, new_length])
+    records = split_records(buffer, starts[present], lengths[present])
+    versions = list(catalog.versions)
+    of_record = np.concatenate([version, version])[present]
+    whole = _Texts(buffer, starts[present], lengths[present])
+    text, tuples, versions = _tuples(records, of_record, versions, whole)
+    row = np.full(2 * count, -1, np.int64)
+    row[present] = np.arange(present.size)
+    old, new = row[:count], row[count:]
+    # The rows' own versions: a row of unknown shape has one made for it.
+    shaped = np.where(new >= 0, tuples.version[new], np.where(old >= 0, tuples.version[old], version))
+    names = Names.of(versions)
+    none = np.full(count, -1, np.int64)
+    key = key_texts(text, tuples, key_places(tuples, shaped, new, old, versions))
+    old_key = key_texts(text, tuples, key_places(tuples, shaped, none, old, versions))
+    moved = (new >= 0) & (old >= 0) & ~same_texts(key, old_key)
+    root = pa.array([each.root for each in versions], pa.string())
+    root_id = np.array([each.root_id for each in versions], np.uint32)
+    context = attempts.column("context_row").combine_chunks()
+    subxid = attempts.column("subxid").to_numpy()
+    # 32 bits of it are known; a subtransaction's id is younger than its transaction's.
+    full = (xid & ~np.int64(0xFFFFFFFF)) | subxid
+    full = np.where(full < xid, full + (1 << 32), full)
+
+    def of_context(name: str) -> pa.Array:
+        column = contexts.column(name).combine_chunks()
+        return column.take(context) if len(column) else pa.nulls(count, column.type)
+
+    return pa.table(
+        {
+            "commit_lsn": pa.nulls(count, pa.uint64()),
+            "lsn": pa.array(lsn),
+            "seq": attempts.column("seq"),
+            "xid": pa.array(xid.astype(np.uint64)),
+            "subxid": pa.array(full.astype(np.uint64), mask=(subxid == 0) | (full == xid)),
+            "at": attempts.column("clock_us").cast(CHANGES.field("at").type),
+            "relation": root.take(pa.array(shaped)),
+            "relation_id": pa.array(root_id[shaped]),
+            "key": key,
+            "old_key": pa.compute.if_else(pa.array(moved), old_key, pa.scalar(None, pa.string())),
+            "op": pa.array([_OPS[op] for op in "iudt"], pa.string()).take(
+                pa.compute.index_in(attempts.column("op"), value_set=pa.array(list("iudt"))).combine_chunks()
+            ),
+            "before": images(text, tuples, old, names),
+            "after": images(text, tuples, new, names),
+            "unchanged": pa.nulls(count, pa.list_(pa.string())),
+            "outcome": attempts.column("outcome"),
+            "request_id": of_context("request_id"),
+            "actor": of_context("actor"),
+            "context_id": of_context("context_id"),
+        }
+    )
+
+
+def _versions(catalog: Catalog, relation_id: Ints, xid: Ints, lsn: Lsns) -> npt.NDArray[np.int32]:
+    """Return the shape each attempt's row has; DDL of its own transaction comes first."""
+    version = catalog.by_id(relation_id, lsn)
+    for (own_xid, own_relation), timeline in catalog.own_ddl.items():
+        mine = (xid == own_xid) & (relation_id == own_relation)
+        mine &= lsn >= np.uint64(timeline.lsn[0])
+        if mine.any():
+            version[mine] = timeline.at(lsn[mine])
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Row texts where the messages brought them."""
+
+    buffer: Bytes
+    start: Ints
+    length: Ints
+
+
+def _tuples(
+    records: Records, version: npt.NDArray[np.int32], versions: list[Relation], whole: _Texts
+) -> tuple[Bytes, Tuples, list[Relation]]:
+    """Give the fields of records the columns of their relation; generated columns are left out.
+
+    A record that does not fit its relation is kept whole, in a version made for it.
+    """
+    width = np.array([len(each.row_columns) for each in versions] + [0], np.int64)
+    fits = records.good & (np.diff(records.offset) == width[version])
+    # From places in the row's text to places in the relation's columns.
+    widest = max(int(width.max(initial=0)), 1)
+    place = np.full((len(versions) + 1, widest), -1, np.int64)
+    for number, each in enumerate(versions):
+        where = {column.name: spot for spot, column in enumerate(each.columns)}
+        place[number, : len(each.row_columns)] = [
+            -1 if name is None else where.get(name, -1) for name in each.row_columns
+        ]
+    columns = np.array([len(each.columns) for each in versions] + [0], np.int64)
+    offset = np.concatenate([[0], np.cumsum(np.where(fits, columns[version], 1))])
+    state = np.full(int(offset[-1]), ABSENT, np.uint8)
+    start, length = np.zeros(state.size, np.int64), np.zeros(state.size, np.int64)
+    owner = np.repeat(np.arange(version.size), np.diff(records.offset))
+    spot = np.minimum(np.arange(owner.size) - records.offset[owner], widest - 1)
+    column = np.where(fits[owner], place[version[owner], spot], -1)
+    kept = np.flatnonzero(column >= 0)
+    flat = offset[owner[kept]] + column[kept]
+    state[flat], start[flat], length[flat] = records.state[kept], records.start[kept], records.length[kept]
+    shape, buffer = version.astype(np.int32), records.buffer
+    odd = np.flatnonzero(~fits)
+    if odd.size:
+        shape = shape.copy()
+        shape[odd], versions = _unknown_shapes(version[odd], versions)
+        parts = [
+            whole.buffer[whole.start[each] : whole.start[each] + whole.length[each]] for each in odd.tolist()
+        ]
+        state[offset[odd]] = TEXT
+        length[offset[odd]] = whole.length[odd]
+        start[offset[odd]] = buffer.size + np.cumsum(whole.length[odd]) - whole.length[odd]
+        buffer = np.concatenate([buffer, *parts, np.zeros(PADDING_BYTES, np.uint8)])
+    return buffer, Tuples(shape, offset, state, start, length), versions
+
+
+def _unknown_shapes(
+    version: npt.NDArray[np.int32], versions: list[Relation]
+) -> tuple[npt.NDArray[np.int32], list[Relation]]:
+    """Make a version of one column for rows that do not fit theirs."""
+    extended, made = list(versions), {}
+    column = Column(ROW_TEXT, "text", 0, is_key=False, not_null=False)
+    for number in np.unique(version).tolist():
+        made[number] = len(extended)
+        extended.append(replace(versions[number], columns=(column,), key=(), row_columns=(ROW_TEXT,)))
+    return np.array([made[number] for number in version.tolist()], np.int32), extended

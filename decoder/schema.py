@@ -1,0 +1,89 @@
+"""Messages that tell of the shape of relations: `flux.ddl` and `flux.track`.
+
+They are rare, so they are read one at a time. Their transactional form arrives if and only if the DDL
+was committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from flux.decoder.catalog import Catalog, relation_from_json
+from flux.model.errors import DecodeError
+from flux.model.relation import Relation
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """One DDL statement, or a table that was tracked or untracked."""
+
+    command: str
+    object: str
+    statement: str | None
+    request_id: str | None
+    relations: tuple[Relation, ...]
+    dropped: tuple[int, ...]
+    untracked: tuple[int, ...]
+    resync: tuple[int, ...]
+    xid: int = 0
+    """Of the copy that does not wait for the commit; 0 in the transactional one."""
+    renames: list[dict[str, str]] = field(default_factory=list)
+
+
+def parse_ddl(body: bytes, lsn: int) -> SchemaChange:
+    """Read the content of a `flux.ddl` or `flux.track` message; raise `DecodeError` if it is malformed."""
+    try:
+        content = orjson.loads(body)
+        listed = content.get("relations") or []
+        relations = tuple(relation_from_json(each, lsn) for each in listed if each.get("tracked", True))
+        untracked = tuple(int(each["relation_id"]) for each in listed if not each.get("tracked", True))
+        return SchemaChange(
+            command=str(content.get("command") or ""),
+            object=str(content.get("object") or ""),
+            statement=content.get("statement"),
+            request_id=content.get("request_id") or None,
+            relations=relations,
+            dropped=tuple(int(each) for each in content.get("dropped") or ()),
+            untracked=untracked,
+            resync=tuple(int(each) for each in content.get("resync") or ()),
+            xid=int(content.get("xid") or 0),
+        )
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DecodeError("a message of ours that is malformed", offset=0, lsn=lsn) from error
+
+
+def learn_ddl(catalog: Catalog, body: bytes, lsn: int) -> SchemaChange | None:
+    """Take a committed schema change into `catalog`; None when the message is malformed.
+
+    Any role may write a message under our prefix, so a malformed one is not an error: the caller of
+    `parse_ddl` counts it.
+    """
+    try:
+        change = parse_ddl(body, lsn)
+    except DecodeError:
+        return None
+    for relation in change.relations:
+        before = catalog.newest(relation.relation_id, lsn)
+        if before is not None and before.lsn != lsn:
+            change.renames.extend(renames(before, relation))
+        catalog.learn(relation)
+    for relation_id in (*change.dropped, *change.untracked):
+        catalog.forget(relation_id, lsn)
+    return change
+
+
+def renames(before: Relation, after: Relation) -> list[dict[str, str]]:
+    """Return what was renamed between two versions: the table, and columns by attribute number."""
+    found = []
+    if before.relation != after.relation:
+        found.append(
+            {"kind": "table", "relation": after.relation, "old": before.relation, "new": after.relation}
+        )
+    names = {column.attnum: column.name for column in before.columns if column.attnum}
+    for column in after.columns:
+        old = names.get(column.attnum)
+        if old is not None and old != column.name:
+            found.append({"kind": "column", "relation": after.relation, "old": old, "new": column.name})
+    return found

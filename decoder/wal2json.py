@@ -1,0 +1,341 @@
+"""wal2json messages (format-version 2) as events, decoded as vectors.
+
+Source: wal2json's README, "format-version 2". Every message is one event. The shape is the one that the
+options of `wire` ask for (no types, no primary key); a key that is not expected is a `DecodeError`.
+Values are the server's own text; three kinds differ on the wire and are turned back: booleans come as
+`true`, bytea without its `\\x`, and NaN and infinities as null before 2.6 (such columns are `lossy`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flux.decoder.catalog import NO_VERSION, Catalog
+from flux.decoder.events import (
+    ABSENT,
+    BEGIN,
+    COMMIT,
+    DDL,
+    DELETE,
+    INSERT,
+    MESSAGE,
+    NULL,
+    PREFIXES,
+    TEXT,
+    TRACK,
+    TRUNCATE,
+    UNCHANGED,
+    UPDATE,
+    Events,
+    Tuples,
+)
+from flux.decoder.frames import Bytes, Frames, Ints, texts
+from flux.decoder.json_tokens import Tokens, decimals, positions, tokenize, word, words
+from flux.decoder.schema import learn_ddl
+from flux.model.errors import DecodeError
+
+_KEYS = {
+    name: word(name)
+    for name in (
+        *(b"action", b"xid", b"timestamp", b"origin", b"lsn", b"nextlsn", b"schema", b"table"),
+        *(b"columns", b"identity", b"name", b"value", b"transactional", b"prefix", b"content"),
+    )
+}
+
+_OPENING = b'{"action":"'
+
+
+class _Keys:
+    """The object keys of one run of messages, and the values that follow them."""
+
+    def __init__(self, frames: Frames, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self.token = np.flatnonzero(tokens.is_key)
+        self.word = words(tokens, self.token)
+        known = np.isin(self.word, np.array(list(_KEYS.values()), np.uint64))
+        if not known.all():
+            bad = int(tokens.message[self.token[int(np.argmin(known))]])
+            raise DecodeError("an unexpected key in a wal2json message", offset=0, lsn=int(frames.lsn[bad]))
+
+    def named(self, name: bytes) -> Ints:
+        """Return the tokens of every key of that name, in order."""
+        return self.token[self.word == _KEYS[name]]
+
+    def in_messages(self, name: bytes, messages: Ints) -> Ints:
+        """Return for each message its token of that key; raise `DecodeError` when one lacks it."""
+        found = self.named(name)
+        place = np.searchsorted(self.tokens.message[found], messages)
+        fits = place < found.size
+        if found.size:
+            fits &= self.tokens.message[found[np.minimum(place, found.size - 1)]] == messages
+        if not fits.all():
+            raise DecodeError(f"a message without {name.decode()!r}", offset=0)
+        return found[place] if found.size else np.zeros(0, np.int64)
+
+
+def decode(frames: Frames, catalog: Catalog) -> Events:
+    """Turn one run of messages into events; relation versions are taken from and added to `catalog`."""
+    for place, letter in enumerate(_OPENING):
+        if not (frames.buffer[np.minimum(frames.start + place, frames.buffer.size - 1)] == letter).all():
+            raise DecodeError("not a wal2json message of format-version 2", offset=place)
+    kind = frames.buffer[frames.start + len(_OPENING)]
+    known = np.isin(kind, np.array([BEGIN, COMMIT, INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE], np.uint8))
+    if not known.all():
+        bad = int(np.argmin(known))
+        raise DecodeError(f"unknown action {int(kind[bad]):#04x}", offset=11, lsn=int(frames.lsn[bad]))
+    if not (frames.buffer[frames.end - 1] == ord("}")).all():
+        bad = int(np.argmin(frames.buffer[frames.end - 1] == ord("}")))
+        raise DecodeError(
+            "a message is cut short",
+            offset=int(frames.end[bad] - frames.start[bad]),
+            lsn=int(frames.lsn[bad]),
+        )
+    tokens = tokenize(frames)
+    keys = _Keys(frames, tokens)
+    size = kind.size
+    lsn = frames.lsn.copy()
+    xid, commit_lsn = np.zeros(size, np.uint32), np.zeros(size, np.uint64)
+    end_lsn, at_us = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+    begin, commit = np.flatnonzero(kind == BEGIN), np.flatnonzero(kind == COMMIT)
+    xid[begin] = _scalars(tokens, keys.in_messages(b"xid", begin))
+    both = np.sort(np.concatenate([begin, commit]))
+    commit_lsn[both] = _positions(tokens, keys.in_messages(b"lsn", both))
+    end_lsn[commit] = _positions(tokens, keys.in_messages(b"nextlsn", commit))
+    at_us[both] = _times(tokens, keys.in_messages(b"timestamp", both))
+    lsn[both] = commit_lsn[both]
+
+    message, transactional = np.zeros(size, np.uint8), np.zeros(size, np.bool_)
+    content_start, content_length = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    logical = np.flatnonzero(kind == MESSAGE)
+    lsn[logical] = _positions(tokens, keys.in_messages(b"lsn", logical))
+    flag = tokens.end[keys.in_messages(b"transactional", logical)] + 2
+    transactional[logical] = tokens.buffer[flag] == ord("t")
+    prefix = keys.in_messages(b"prefix", logical) + 1
+    names = texts(tokens.buffer, tokens.start[prefix], tokens.length[prefix]).dictionary_encode()
+    of_prefix = np.array(
+        [PREFIXES.get(each.encode(), 0) for each in names.dictionary.to_pylist()] + [0], np.uint8
+    )
+    message[logical] = of_prefix[names.indices.to_numpy(zero_copy_only=False)] if logical.size else 0
+    content = keys.in_messages(b"content", logical) + 1
+    content_start[logical], content_length[logical] = tokens.start[content], tokens.length[content]
+    schema = {}
+    for index in np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional).tolist():
+        body = tokens.buffer[content_start[index] : content_start[index] + content_length[index]].tobytes()
+        schema[int(lsn[index])] = learn_ddl(catalog, body, int(lsn[index]))
+
+    version = _versions(tokens, keys, kind, lsn, catalog)
+    tuples, old, new = _rows(tokens, keys, kind, lsn, version, catalog)
+    return Events(
+        buffer=tokens.buffer,
+        kind=kind,
+        lsn=lsn,
+        xid=xid,
+        commit_lsn=commit_lsn,
+        end_lsn=end_lsn,
+        at_us=at_us,
+        version=version,
+        old=old,
+        new=new,
+        message=message,
+        transactional=transactional,
+        content_start=content_start,
+        content_length=content_length,
+        tuples=tuples,
+        origin=_origins(tokens, keys, begin),
+        schema=schema,
+    )
+
+
+def _scalars(tokens: Tokens, key: Ints) -> Ints:
+    """Return the integers that follow these keys; another key follows each of them."""
+    return decimals(
+        tokens.buffer, tokens.end[key] + 2, tokens.start[np.minimum(key + 1, tokens.start.size - 1)] - 2
+    )
+
+
+def _positions(tokens: Tokens, key: Ints) -> npt.NDArray[np.uint64]:
+    return positions(tokens.buffer, tokens.start[key + 1], tokens.end[key + 1])
+
+
+def _times(tokens: Tokens, key: Ints) -> Ints:
+    """Return the times that follow these keys, microseconds since 1970 UTC."""
+    text = texts(tokens.buffer, tokens.start[key + 1], tokens.length[key + 1])
+    try:
+        cast = text.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise DecodeError("a commit time that is no time", offset=0) from error
+    times: Ints = cast.to_numpy(zero_copy_only=False)
+    return times
+
+
+def _origins(tokens: Tokens, keys: _Keys, begin: Ints) -> dict[int, str]:
+    """Return the numbers of replication origins, by the event number of the begin."""
+    found = keys.named(b"origin")
+    found = found[np.isin(tokens.message[found], begin)]
+    number = _scalars(tokens, found)
+    named = np.flatnonzero(number)
+    return {int(tokens.message[found[each]]): str(number[each]) for each in named.tolist()}
+
+
+def _versions(
+    tokens: Tokens, keys: _Keys, kind: npt.NDArray[np.uint8], lsn: npt.NDArray[np.uint64], catalog: Catalog
+) -> npt.NDArray[np.int32]:
+    """Return the relation version of each row change; -1 for tables that are not tracked."""
+    version = np.full(kind.size, NO_VERSION, np.int32)
+    named = np.flatnonzero((kind == INSERT) | (kind == UPDATE) | (kind == DELETE) | (kind == TRUNCATE))
+    if not named.size:
+        return version
+    schema, table = keys.in_messages(b"schema", named) + 1, keys.in_messages(b"table", named) + 1
+    # From the schema's first byte to the table's last one: one text for both.
+    span = texts(tokens.buffer, tokens.start[schema], tokens.end[table] - tokens.start[schema])
+    encoded = span.dictionary_encode()
+    code: npt.NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False)
+    _, first = np.unique(code, return_index=True)
+
+    def text(token: int) -> str:
+        return str(tokens.buffer[tokens.start[token] : tokens.end[token]].tobytes(), "utf-8")
+
+    names = [f"{text(int(schema[each]))}.{text(int(table[each]))}" for each in first.tolist()]
+    version[named] = catalog.by_name(names, code, lsn[named])
+    return version
+
+
+def _rows(
+    tokens: Tokens,
+    keys: _Keys,
+    kind: npt.NDArray[np.uint8],
+    lsn: npt.NDArray[np.uint64],
+    version: npt.NDArray[np.int32],
+    catalog: Catalog,
+) -> tuple[Tuples, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return all tuples and, for each event, its old and new one. May refine `version`."""
+    name, value = keys.named(b"name"), keys.named(b"value")
+    if name.size != value.size or (value - name != 2).any():
+        raise DecodeError("a column without a name or a value", offset=0)
+    message = tokens.message[name]
+    section = np.sort(np.concatenate([keys.named(b"columns"), keys.named(b"identity")]))
+    is_identity = np.isin(section, keys.named(b"identity"))
+    inside = np.searchsorted(section, name) - 1
+    if (inside < 0).any() or (tokens.message[section[np.maximum(inside, 0)]] != message).any():
+        raise DecodeError("a column outside of a row", offset=0)
+    from_old = is_identity[inside] if name.size else np.zeros(0, np.bool_)
+
+    encoded = texts(tokens.buffer, tokens.start[name + 1], tokens.length[name + 1]).dictionary_encode()
+    code: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    labels: list[str] = encoded.dictionary.to_pylist()
+    _refine(catalog, version, lsn, message, code, labels)
+    place = _places(catalog, version[message], code, labels)
+
+    new_message = np.flatnonzero((kind == INSERT) | (kind == UPDATE))
+    old_message = np.flatnonzero((kind == UPDATE) | (kind == DELETE))
+    of_tuple = np.concatenate([new_message, old_message])
+    new, old = np.full(kind.size, -1, np.int32), np.full(kind.size, -1, np.int32)
+    new[new_message] = np.arange(new_message.size)
+    old[old_message] = new_message.size + np.arange(old_message.size)
+    width = np.array([len(each.columns) for each in catalog.versions] + [0], np.int64)
+    offset = np.concatenate([[0], np.cumsum(width[version[of_tuple]])])
+    count = int(offset[-1])
+    state = np.full(count, ABSENT, np.uint8)
+    updated = np.repeat(
+        np.concatenate([kind[new_message] == UPDATE, np.zeros(old_message.size, np.bool_)]), np.diff(offset)
+    )
+    state[updated] = UNCHANGED  # a column an update does not mention was not sent: unchanged TOAST
+    start, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    kept = np.flatnonzero(place >= 0)
+    row = np.where(from_old, old[message], new[message])[kept]
+    if (row < 0).any():
+        raise DecodeError("an image that its action does not have", offset=0)
+    flat = offset[row] + place[kept]
+    state[flat], start[flat], length[flat] = _values(tokens, value[kept])
+    _mend_bytea(tokens.buffer, catalog, version[message[kept]], place[kept], flat, state, start, length)
+    return Tuples(version[of_tuple], offset, state, start, length), old, new
+
+
+def _values(tokens: Tokens, key: Ints) -> tuple[npt.NDArray[np.uint8], Ints, Ints]:
+    """Return state, start and length of the value behind each `value` key."""
+    buffer = tokens.buffer
+    at = tokens.end[key] + 2
+    first = buffer[at]
+    quoted, null = first == ord('"'), first == ord("n")
+    logical = (first == ord("t")) | (first == ord("f"))
+    number = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
+    if not (quoted | null | logical | number).all():
+        raise DecodeError("a value of an unknown kind", offset=0)
+    braces = np.flatnonzero(buffer == ord("}"))
+    stop = braces[np.minimum(np.searchsorted(braces, at), max(braces.size - 1, 0))] if key.size else at
+    following = np.minimum(key + 1, tokens.start.size - 1)
+    start = np.where(quoted, tokens.start[following], at)
+    # `true` and `false` are t and f in PostgreSQL's own text: the first letter alone.
+    length = np.where(quoted, tokens.length[following], np.where(logical, 1, stop - at))
+    return np.where(null, np.uint8(NULL), np.uint8(TEXT)), np.where(null, 0, start), np.where(null, 0, length)
+
+
+def _mend_bytea(
+    buffer: Bytes,
+    catalog: Catalog,
+    version: npt.NDArray[np.int32],
+    place: Ints,
+    flat: Ints,
+    state: npt.NDArray[np.uint8],
+    start: Ints,
+    length: Ints,
+) -> None:
+    """Put back the `\\x` of bytea values, over the colon and quote in front of them."""
+    widest = max((len(each.columns) for each in catalog.versions), default=0)
+    binary = np.zeros((len(catalog.versions) + 1, widest + 1), np.bool_)
+    for number, each in enumerate(catalog.versions):
+        binary[number, : len(each.columns)] = [column.type == "bytea" for column in each.columns]
+    if not binary.any():
+        return
+    which = flat[binary[version, place] & (state[flat] == TEXT)]
+    buffer[start[which] - 2] = ord("\\")
+    buffer[start[which] - 1] = ord("x")
+    start[which] -= 2
+    length[which] += 2
+
+
+def _refine(
+    catalog: Catalog,
+    version: npt.NDArray[np.int32],
+    lsn: npt.NDArray[np.uint64],
+    message: Ints,
+    code: Ints,
+    labels: list[str],
+) -> None:
+    """Ask the server for a relation that shows a column its version does not know.
+
+    Generated columns are such, and are left out for good; anything else means that DDL went by unseen.
+    """
+    pairs = np.unique(np.stack([version[message].astype(np.int64), code]), axis=1) if message.size else None
+    if pairs is None:
+        return
+    for number, label_code in pairs.T.tolist():
+        if number == NO_VERSION:
+            continue
+        known = catalog.versions[number]
+        label = labels[label_code]
+        if any(column.name == label for column in known.columns) or (number, label) in catalog.ignored:
+            continue
+        found = catalog.lookup(known.relation_id)
+        mine = np.unique(message[(version[message] == number) & (code == label_code)])
+        if found is None or not any(column.name == label for column in found.columns):
+            catalog.ignored.add((number, label))
+            continue
+        catalog.learn(replace(found, lsn=int(lsn[mine].min()), relation=known.relation))
+        later = np.flatnonzero((version == number) & (lsn >= lsn[mine].min()))
+        version[later] = len(catalog.versions) - 1
+
+
+def _places(catalog: Catalog, version: npt.NDArray[np.int32], code: Ints, labels: list[str]) -> Ints:
+    """Return the place of each named value in its relation version; -1 when it is left out."""
+    table = np.full((len(catalog.versions) + 1, max(len(labels), 1)), -1, np.int64)
+    for number in np.unique(version).tolist():
+        if number != NO_VERSION:
+            where = {column.name: place for place, column in enumerate(catalog.versions[number].columns)}
+            table[number] = [where.get(label, -1) for label in labels] or [-1]
+    found: Ints = table[version, code]
+    return found
