@@ -28,7 +28,7 @@ class NewDatabase(Protocol):
 class NewServer(Protocol):
     """Makes and starts a server for this test alone, with `settings` over the usual ones."""
 
-    def __call__(self, major: int, settings: Mapping[str, str] | None = None) -> Server: ...
+    def __call__(self, of: int | Installation, settings: Mapping[str, str] | None = None) -> Server: ...
 
 
 def on(*pairs: tuple[int, str]) -> pytest.MarkDecorator:
@@ -112,8 +112,9 @@ def new_server() -> Iterator[NewServer]:
     """A function that makes and starts a server for this test alone."""
     made: list[Server] = []
 
-    def make(major: int, settings: Mapping[str, str] | None = None) -> Server:
-        made.append(Server.create(require_installation(major), settings))
+    def make(of: int | Installation, settings: Mapping[str, str] | None = None) -> Server:
+        installation = of if isinstance(of, Installation) else require_installation(of)
+        made.append(Server.create(installation, settings))
         made[-1].start()
         return made[-1]
 

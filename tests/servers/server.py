@@ -108,7 +108,7 @@ class Server:
         installation = _reachable(installation, base, user)
         if user is not None:
             shutil.chown(base, user, pwd.getpwnam(user).pw_gid)
-        server = cls(installation, base, user, _free_port())
+        server = cls(installation, base, user, free_port())
         try:
             server._initialise({**SETTINGS, **(settings or {})})
         except BaseException:
@@ -334,7 +334,8 @@ def _reachable(installation: Installation, base: Path, user: str | None) -> Inst
     return replace(installation, root=root)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that is free now, outside the ranges clients take theirs from."""
     ports: Iterator[int] = iter(random.sample(_PORTS, k=100))
     for port in ports:
         with socket.socket() as probe:

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Prepares the database that PG* and FLUX_* name, then captures it. Every step may be run again.
+set -eu
+
+flux init --plugin "${FLUX_PLUGIN:-auto}" --source "${FLUX_SOURCE:-$PGDATABASE}"
+flux track --all --rollbacks
+exec flux up --listen "127.0.0.1:${FLUX_HEALTH_PORT:-9187}"
