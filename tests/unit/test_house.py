@@ -28,7 +28,7 @@ def sources() -> list[Path]:
     return sorted(path for room in ROOMS for path in room.rglob("*.py"))
 
 
-def tests_of_ours() -> list[Path]:
+def sources_of_tests() -> list[Path]:
     return sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -75,7 +75,7 @@ def test_tests_wait_for_conditions() -> None:
     allowed = {Path(__file__)}
     assert not [
         f"{path.relative_to(ROOT)}:{number}"
-        for path in tests_of_ours()
+        for path in sources_of_tests()
         if path not in allowed
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if sleeping.search(line) and "pg_sleep(" not in line
@@ -86,7 +86,7 @@ def test_tests_mock_nothing() -> None:
     mocking = re.compile(r"\b(unittest\.mock|MagicMock|mocker)\b")
     assert not [
         str(path.relative_to(ROOT))
-        for path in tests_of_ours()
+        for path in sources_of_tests()
         if path != Path(__file__) and mocking.search(path.read_text())
     ]
 
