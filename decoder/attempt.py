@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from flux.decoder.frames import Bools, Bytes, Ints, Lsns, texts
 
-_SHAPE = r"(?s)^1 \d{1,18} \d{1,10} \d{1,10} ([0-9A-F]{1,8}/[0-9A-F]{1,8}|-) ([0-9A-F]{1,8}/[0-9A-F]{1,8}|-) \d{1,18} [iudt]\d{1,10} "
+_PLACE = r"([0-9A-F]{1,8}/[0-9A-F]{1,8}|-)"
+_SHAPE = rf"(?s)^1 \d{{1,18}} \d{{1,10}} \d{{1,10}} {_PLACE} {_PLACE} \d{{1,18}} [iudt]\d{{1,10}} "
 
 SCHEMA = pa.schema(
     [

@@ -33,6 +33,7 @@ class Timeline:
     version: list[int] = field(default_factory=list)
 
     def add(self, lsn: int, version: int) -> None:
+        """Let `version` be in force from `lsn` on."""
         at = bisect.bisect_left(self.lsn, lsn)
         if at < len(self.lsn) and self.lsn[at] == lsn:
             self.version[at] = version
@@ -175,9 +176,11 @@ def from_wire(
     """
     known = catalog.newest(relation_id, lsn)
     names = [column.name for column in columns]
-    if known is not None and known.relation == name and [c.name for c in known.columns] == names:
-        if known.replica_identity == identity:
-            return
+    shown = (
+        None if known is None else (known.relation, known.replica_identity, [c.name for c in known.columns])
+    )
+    if shown == (name, identity, names):
+        return
     found = catalog.lookup(relation_id)
     if found is not None and [column.name for column in found.columns] == names:
         catalog.learn(replace(found, lsn=lsn, relation=name, replica_identity=identity))
@@ -214,7 +217,8 @@ def relation_from_json(described: dict[str, object], lsn: int) -> Relation:
     """Return the version that a `flux.ddl` or `flux.track` message describes; raise `DecodeError`."""
     try:
         listed = described["columns"]
-        assert isinstance(listed, list)
+        if not isinstance(listed, list):
+            raise TypeError("columns")
         return Relation(
             relation_id=int(described["relation_id"]),  # type: ignore[call-overload]
             relation=str(described["relation"]),
@@ -237,5 +241,5 @@ def relation_from_json(described: dict[str, object], lsn: int) -> Relation:
             replica_identity=str(described["replica_identity"]),
             row_columns=tuple(None if c.get("generated") else c["name"] for c in listed),
         )
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DecodeError("a relation that is described badly", offset=0, lsn=lsn) from error

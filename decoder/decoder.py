@@ -37,6 +37,7 @@ from flux.decoder.transaction import Open, Spans, spans
 from flux.decoder.truncate import whole_truncates
 from flux.model.batch import CHANGES, CONTEXTS, TRANSACTIONS, Batch, Position
 from flux.model.errors import DecodeError
+from flux.model.lsn import LSN_MAX
 from flux.model.relation import Relation
 
 Plugin = Literal["pgoutput", "wal2json"]
@@ -77,8 +78,11 @@ class Decoder:
         start_lsn: int = 0,
         xid_near: int = 0,
     ) -> None:
-        """`start_lsn` is what the slot has confirmed; `xid_near` any recent 64-bit transaction id, from
-        which the upper half of the stream's 32-bit ids is taken (0: the first epoch)."""
+        """Begin at what the slot has confirmed, `start_lsn`.
+
+        `xid_near` is any recent 64-bit transaction id, from which the upper half of the stream's 32-bit
+        ids is taken (0: the first epoch).
+        """
         self._decode = pgoutput.decode if plugin == "pgoutput" else wal2json.decode
         self.catalog = Catalog(relations, lookup)
         self.position = position or Position(0, 0)
@@ -136,6 +140,7 @@ class Decoder:
             untracked=tuple(sorted({each for change, *_ in schema for each in change.untracked})),
             heartbeats=tuple(beat.nonce for beat in beats),
             open_attempts=self._pending.attempt_count,
+            unresolved=self._pending.hold != LSN_MAX,
             ignored_messages=tally.ignored,
         )
 
@@ -150,6 +155,7 @@ class Decoder:
             confirm_lsn=self._confirm_lsn,
             open_transaction=self._open is not None,
             open_attempts=self._pending.attempt_count,
+            unresolved=self._pending.hold != LSN_MAX,
         )
 
     def _heartbeats(self, events: Events, span: Spans, tally: _Tally) -> list[Heartbeat]:
@@ -203,7 +209,7 @@ class Decoder:
         chosen = (events.version >= 0) & wanted
         which = np.flatnonzero(chosen)
         number = span.number[which]
-        before = np.cumsum(chosen) - chosen
+        before: Ints = np.cumsum(chosen) - chosen
         # By transaction number: how many changes were chosen before it began.
         at_begin = np.concatenate([[0], before[np.flatnonzero(events.kind == BEGIN)]])
         seq = before[which] - at_begin[number]
@@ -292,7 +298,8 @@ class Decoder:
         self, events: Events, span: Spans, fresh_txn: Bools, tally: _Tally
     ) -> tuple[list[tuple[SchemaChange, int, int, int]], list[int]]:
         """Return the schema changes with position, transaction and time, and what needs a new baseline."""
-        found, resync = [], []
+        found: list[tuple[SchemaChange, int, int, int]] = []
+        resync: list[int] = []
         for event in np.flatnonzero(
             ((events.message == DDL) | (events.message == TRACK)) & events.transactional
         ).tolist():

@@ -81,7 +81,8 @@ def _escape_starters(buffer: Bytes) -> Ints:
         return slashes
     fresh = np.concatenate([[True], np.diff(slashes) != 1])
     run_start = np.maximum.accumulate(np.where(fresh, np.arange(slashes.size), 0))
-    return slashes[(np.arange(slashes.size) - run_start) % 2 == 0]
+    starters: Ints = slashes[(np.arange(slashes.size) - run_start) % 2 == 0]
+    return starters
 
 
 def _unescape(frames: Frames, tokens: Tokens, starters: Ints) -> Tokens:

@@ -172,7 +172,7 @@ def _tell(xids: Ints, commits: Commits, heartbeats: list[Heartbeat]) -> tuple[Ls
 def _rolled_back(
     attempts: pa.Table, contexts: pa.Table, xids: Ints, told: Lsns, committed: Bools, marks: Lsns
 ) -> Resolved:
-    """Number the attempts within their transactions and keep those that did not survive."""
+    """Return the attempts that did not survive, numbered within their transactions."""
     xid: Ints = attempts.column("xid").to_numpy()
     lsn: Lsns = attempts.column("lsn").to_numpy()
     order = np.lexsort((lsn, xid))

@@ -122,7 +122,7 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
         origin=_origins(frames, tag, events),
         schema=schema,
     )
-    return _spread_truncates(frames, tag, events, result, catalog)
+    return _spread_truncates(frames, events, result, catalog)
 
 
 def _require(frames: Frames, which: Bools, least: int, *, exact: bool = False) -> None:
@@ -327,9 +327,7 @@ def _origins(frames: Frames, tag: npt.NDArray[np.uint8], events: Ints) -> dict[i
     return found
 
 
-def _spread_truncates(
-    frames: Frames, tag: npt.NDArray[np.uint8], events: Ints, result: Events, catalog: Catalog
-) -> Events:
+def _spread_truncates(frames: Frames, events: Ints, result: Events, catalog: Catalog) -> Events:
     """Give each relation of a TRUNCATE message an event of its own."""
     which = np.flatnonzero(result.kind == TRUNCATE)
     if not which.size:

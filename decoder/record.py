@@ -30,17 +30,9 @@ class Records:
     """[n] The text was well-formed."""
 
 
-def split_records(
-    texts: list[bytes] | Bytes, start: Ints | None = None, length: Ints | None = None
-) -> Records:
-    """Split composite texts, given as a list or as places in a buffer; malformed ones have no field."""
-    if isinstance(texts, list):
-        length = np.fromiter(map(len, texts), np.int64, len(texts))
-        start = np.cumsum(length) - length
-        buffer = np.frombuffer(b"".join(texts) + bytes(PADDING_BYTES), np.uint8).copy()
-    else:
-        assert start is not None and length is not None
-        buffer, start = _packed(texts, start, length)
+def split_records(source: Bytes, start: Ints, length: Ints) -> Records:
+    """Split the composite texts at these places of a buffer; a malformed one has no field."""
+    buffer, start = _packed(source, start, length)
     end = start + length
     good = (length >= 2) & (buffer[start] == ord("(")) & (buffer[np.maximum(end - 1, 0)] == ord(")"))
 

@@ -48,7 +48,7 @@ class Spans:
 
 
 def spans(events: Events, before: Open | None) -> Spans:
-    """Number the transactions; raise `DecodeError` when begins and commits do not pair."""
+    """Return the transactions of a run; raise `DecodeError` when begins and commits do not pair."""
     begin, commit = events.kind == BEGIN, events.kind == COMMIT
     begun = np.cumsum(begin)
     ended = np.cumsum(commit) - commit

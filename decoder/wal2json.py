@@ -1,9 +1,9 @@
-"""wal2json messages (format-version 2) as events, decoded as vectors.
+r"""wal2json messages (format-version 2) as events, decoded as vectors.
 
 Source: wal2json's README, "format-version 2". Every message is one event. The shape is the one that the
 options of `wire` ask for (no types, no primary key); a key that is not expected is a `DecodeError`.
 Values are the server's own text; three kinds differ on the wire and are turned back: booleans come as
-`true`, bytea without its `\\x`, and NaN and infinities as null before 2.6 (such columns are `lossy`).
+`true`, bytea without its `\x`, and NaN and infinities as null before 2.6 (such columns are `lossy`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class _Keys:
 
     def named(self, name: bytes) -> Ints:
         """Return the tokens of every key of that name, in order."""
-        return self.token[self.word == _KEYS[name]]
+        found: Ints = self.token[self.word == _KEYS[name]]
+        return found
 
     def in_messages(self, name: bytes, messages: Ints) -> Ints:
         """Return for each message its token of that key; raise `DecodeError` when one lacks it."""
@@ -284,7 +285,7 @@ def _mend_bytea(
     start: Ints,
     length: Ints,
 ) -> None:
-    """Put back the `\\x` of bytea values, over the colon and quote in front of them."""
+    r"""Put back the `\x` of bytea values, over the colon and quote in front of them."""
     widest = max((len(each.columns) for each in catalog.versions), default=0)
     binary = np.zeros((len(catalog.versions) + 1, widest + 1), np.bool_)
     for number, each in enumerate(catalog.versions):
