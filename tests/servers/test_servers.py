@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,7 +17,7 @@ import pytest
 from servers import Database, NewDatabase, NewServer, eventually, find_installation, on
 from servers.fixtures import missing
 from servers.installation import find_installations
-from servers.server import Server, _reachable
+from servers.server import Server
 
 
 def test_a_slot_of_the_plugin_decodes(database: Database) -> None:
@@ -119,15 +121,21 @@ def test_both_old_and_new_minors_take_wal2json_into_their_settings(major: int) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts servers as another user")
-def test_a_wheel_that_the_servers_user_cannot_enter_is_copied(tmp_path: Path) -> None:
+def test_a_wheel_that_the_servers_user_cannot_enter_is_copied(tmp_path: Path, new_server: NewServer) -> None:
     installation = find_installation(18)
     if installation is None:
         missing("no PostgreSQL 18 on this machine")
-    base = tmp_path / "base"
-    base.mkdir(mode=0o755)
-    tmp_path.chmod(0o700)
-    hidden = _reachable(installation, base, "nobody")
-    assert hidden.root == installation.root or hidden.root.is_relative_to(base)
+    hidden = tmp_path / "hidden" / installation.root.parent.name
+    shutil.copytree(installation.root, hidden / installation.root.name, symlinks=True)
+    libraries = installation.root.parent.with_name(f"{installation.root.parent.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, hidden.with_name(libraries.name), symlinks=True)
+    hidden.parent.chmod(0o700)
+    server = new_server(replace(installation, root=hidden / installation.root.name))
+    assert server.installation.root.is_relative_to(server.socket_folder)
+    base = server.socket_folder
+    server.close()
+    assert not base.exists()
 
 
 _KILLED = """
