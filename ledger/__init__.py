@@ -1,1 +1,9 @@
-"""DuckLake storage, and every question asked of it."""
+"""The ledger: storage of what was captured, and every question asked of it."""
+
+from __future__ import annotations
+
+from flux.ledger.layout import create_ledger
+from flux.ledger.location import locate
+from flux.ledger.writer import StoredPosition, Writer
+
+__all__ = ["StoredPosition", "Writer", "create_ledger", "locate"]

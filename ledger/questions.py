@@ -1,0 +1,23 @@
+"""The questions: macros and views that a ledger keeps in its own catalog.
+
+They are stored there so that plain DuckDB has them too; Flux asks through the same ones.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from flux import sql
+
+FILES: tuple[str, ...] = ()
+"""In the order they are made: a macro is bound to those before it."""
+
+
+def install(lake: duckdb.DuckDBPyConnection) -> None:
+    """Put the macros into the attached ledger, replacing older ones."""
+    for name in FILES:
+        lake.execute(sql.text(f"ledger/macros/{name}.sql"))
+
+
+def upgrade(lake: duckdb.DuckDBPyConnection) -> None:
+    """Replace the macros if they are another version's."""

@@ -1,0 +1,306 @@
+"""The one writer of a ledger: batches in, each with its position, all or nothing.
+
+A DuckLake transaction holds the rows of one batch, or of a chain of batches whose transaction is
+larger than a batch, together with the position they end at. It is committed whole or rolled back
+whole: after any failure the ledger is what it was at the last commit, and `position()` says where
+to go on. What `commit` returned for survives a kill and a power loss.
+
+Not thread safe: one thread writes. Readers in other processes never wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flux import sql
+from flux.ledger import baseline, engine, failure, layout, questions, typed, upkeep
+from flux.ledger.durability import DataFiles
+from flux.ledger.location import locate
+from flux.ledger.lock import Lock
+from flux.ledger.shapes import relation_of, relations_table
+from flux.model.batch import Batch, Position
+from flux.model.errors import LedgerError, invariant
+from flux.model.relation import Relation
+
+WRITER_THREADS = 2
+"""DuckDB threads of a writer: it runs beside the decoder, often on the application's machine."""
+WRITER_MEMORY_MAX = "1GB"
+"""Beyond this DuckDB spills to the temporary folder (sorting in compaction, comparing a baseline)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPosition:
+    """Where a source's log has been read to, as the ledger holds it."""
+
+    slot: str
+    """The replication slot the rows came through."""
+    system_identifier: str
+    """The database cluster's identity; another one means another history."""
+    timeline: int
+    """The cluster's timeline when the rows were read."""
+    commit_lsn: int
+    """START of the last commit record read."""
+    end_lsn: int
+    """END of it: where to start reading again."""
+    at_us: int
+    """Its commit time, microseconds since 1970-01-01 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBaseline:
+    """A copy of a relation's rows that was taken into the ledger."""
+
+    relation_id: int
+    relation: str
+    lsn: int
+    """The snapshot's log position."""
+    at_us: int
+    row_count: int
+
+
+class Writer:
+    """See the module's contract. Made by `Writer.open`, closed by `close` or a `with` block."""
+
+    def __init__(self, place: layout.Layout, source: str, lock: Lock, lake: duckdb.DuckDBPyConnection) -> None:
+        self._place = place
+        self._source = source
+        self._lock = lock
+        self._lake = lake
+        self._files = DataFiles(place.data)
+        self._is_open = False
+        self._row_count = 0
+        self._reached: Position | None = None
+        self._reshaped = False
+        self._stored = self._read_position()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None, *, source: str) -> Writer:
+        """Open the ledger at `path` (found as the command line does when None) for writing.
+
+        `source` is the short name that the rows of this capture carry. Raises `LedgerMissing`,
+        `LedgerLocked` (says who writes it), `LedgerDamaged`.
+        """
+        place = layout.inspect(locate(path)[0])
+        lock = Lock(place.lock)
+        try:
+            lake = engine.open_engine(threads=WRITER_THREADS)
+            lake.execute("set memory_limit = ?", [WRITER_MEMORY_MAX])
+            with failure.translated(place.root, "open"):
+                engine.attach(lake, place.catalog, place.data, read_only=False)
+                questions.upgrade(lake)
+                return cls(place, source, lock, lake)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """The ledger's folder."""
+        return self._place.root
+
+    @property
+    def source(self) -> str:
+        """The short name that the rows of this writer carry."""
+        return self._source
+
+    def position(self) -> StoredPosition | None:
+        """Return where the source's log has been read to; None before the first commit."""
+        return self._stored
+
+    def relations(self) -> list[Relation]:
+        """Return the newest version of every tracked relation, partitions included."""
+        rows = self._ask("relations", {"source": self._source}).to_arrow_table().to_pylist()
+        return [relation_of(row) for row in rows]
+
+    def baselines(self) -> list[StoredBaseline]:
+        """Return the baselines taken of this source, oldest first."""
+        return [StoredBaseline(*row) for row in self._ask("baselines", {"source": self._source}).fetchall()]
+
+    def append(self, batch: Batch) -> None:
+        """Add `batch` to the ledger transaction, opening one if none is; `commit` makes it count.
+
+        Raises `LedgerError` when it cannot be written; everything since the last commit is then
+        rolled back.
+        """
+        self._check(batch)
+        with self._transaction():
+            for table, rows in (
+                ("changes", batch.changes),
+                ("contexts", batch.contexts),
+                ("transactions", batch.transactions),
+                ("ddl", batch.ddl),
+            ):
+                self._insert("append", table, rows)
+            self._insert("append_relations", "relations", batch.relations)
+            if batch.untracked:
+                self._ask("untrack", {"source": self._source, "roots": list(batch.untracked)})
+            self._reshaped |= batch.relations.num_rows > 0 or bool(batch.untracked)
+            self._row_count += batch.row_count
+            self._reached = batch.position
+
+    def commit(self, *, slot: str, system_identifier: str, timeline: int) -> None:
+        """Make everything appended durable, together with the position it ends at.
+
+        Does nothing when nothing was appended and the position is the stored one.
+        """
+        reached = self._reached
+        if reached is None:
+            return
+        stored = StoredPosition(
+            slot, system_identifier, timeline, reached.commit_lsn, reached.end_lsn, reached.at_us
+        )
+        if self._row_count == 0 and not self._reshaped and stored == self._stored:
+            self.rollback()
+            return
+        with self._transaction():
+            self._ask(
+                "position_append",
+                {
+                    "source": self._source,
+                    "slot": slot,
+                    "system_identifier": system_identifier,
+                    "timeline": timeline,
+                    "commit_lsn": reached.commit_lsn,
+                    "at_us": reached.at_us,
+                    "end_lsn": reached.end_lsn,
+                },
+            )
+            if self._reshaped:
+                typed.refresh(self._lake)
+            self._commit()
+        self._stored = stored
+
+    def rollback(self) -> None:
+        """Forget everything since the last commit."""
+        if self._is_open:
+            self._is_open = False
+            self._lake.rollback()
+        self._row_count = 0
+        self._reached = None
+        self._reshaped = False
+
+    def add_gap(self, *, from_lsn: int, to_lsn: int, from_us: int, to_us: int, reason: str) -> None:
+        """Record, in a commit of its own, that the ledger lacks the log between two positions."""
+        with self._own_transaction():
+            self._ask(
+                "gap_append",
+                {
+                    "source": self._source,
+                    "from_lsn": from_lsn,
+                    "to_lsn": to_lsn,
+                    "from_us": from_us,
+                    "to_us": to_us,
+                    "reason": reason,
+                },
+            )
+
+    def reconcile(
+        self, relation: Relation, rows: Iterable[pa.RecordBatch], *, lsn: int, at_us: int
+    ) -> baseline.Reconciled:
+        """Make the ledger hold exactly `rows` for `relation` as of `lsn`, in a commit of its own.
+
+        `rows` are text columns named as the relation's, read in a snapshot whose log position is
+        `lsn`. What differs from the ledger's state is written with commit_lsn = lsn - 1, where no
+        commit record can start: `baseline` for new and different rows, `delete` for rows that are
+        gone. A first baseline is only written, not compared.
+        """
+        with self._own_transaction():
+            self._insert("append_relations", "relations", relations_table([relation]))
+            typed.refresh(self._lake)
+            return baseline.reconcile(
+                self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us
+            )
+
+    def maintain(self, *, force: bool = False) -> upkeep.Upkeep:
+        """Compact what has become small files and delete what no reader needs, if it is time to.
+
+        Cheap when there is nothing to do; call it between commits. `force` compacts at once.
+        """
+        invariant(not self._is_open, "upkeep runs between ledger transactions")
+        with failure.translated(self._place.root, "compact"):
+            return upkeep.maintain(self._lake, self._place, self._files, force=force)
+
+    def close(self) -> None:
+        """Roll back what was not committed and let another writer in."""
+        try:
+            self.rollback()
+            self._lake.close()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
+
+    def _insert(self, statement: str, table: str, rows: pa.Table) -> None:
+        if rows.num_rows == 0:
+            return
+        self._lake.register("batch", rows)
+        try:
+            text = sql.text(f"ledger/writer/{statement}.sql")
+            self._lake.execute(text.format(table=table), {"source": self._source})
+        finally:
+            self._lake.unregister("batch")
+
+    def _read_position(self) -> StoredPosition | None:
+        row = self._ask("position", {"source": self._source}).fetchone()
+        return StoredPosition(*row) if row is not None else None
+
+    def _check(self, batch: Batch) -> None:
+        """The decoder skips what the ledger holds; a row twice would be a lie."""
+        before = self._stored.commit_lsn if self._stored is not None else 0
+        if batch.changes.num_rows:
+            lowest = pc.min(batch.changes.column("commit_lsn")).as_py()
+            invariant(lowest is None or lowest > before, "a batch holds only what the ledger does not")
+
+    def _commit(self) -> None:
+        self._files.flush_new()
+        self._lake.commit()
+        self._is_open = False
+        self._row_count = 0
+        self._reached = None
+        self._reshaped = False
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """In the open ledger transaction; any failure rolls all of it back."""
+        try:
+            with failure.translated(self._place.root, "write"):
+                if not self._is_open:
+                    self._lake.begin()
+                    self._is_open = True
+                yield
+        except BaseException:
+            try:
+                self.rollback()
+            except duckdb.Error:
+                # The failed transaction is gone already; its error is the one to report.
+                self._is_open = False
+            raise
+
+    @contextmanager
+    def _own_transaction(self) -> Iterator[None]:
+        if self._is_open:
+            raise LedgerError(
+                "cannot write this between the pieces of a batch", hint="commit or roll back first"
+            )
+        with self._transaction():
+            yield
+            self._commit()

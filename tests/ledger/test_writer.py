@@ -1,0 +1,175 @@
+"""The writer: whole transactions or nothing, one writer, positions with their rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flux.ledger import Writer, create_ledger
+from flux.ledger.lock import holder
+from flux.model.errors import Invariant, LedgerDamaged, LedgerLocked, LedgerMissing
+from ledger.log import Log, commit, insert, ledger_with, relation, update
+
+USERS = relation()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return create_ledger(tmp_path / "ledger")
+
+
+def test_a_new_ledger_has_no_position_and_no_relations(path: Path) -> None:
+    with Writer.open(path, source="shop") as writer:
+        assert writer.position() is None
+        assert writer.relations() == []
+
+
+def test_rows_and_position_are_committed_together(path: Path) -> None:
+    log = Log()
+    log.shape(USERS)
+    log.transaction(insert(USERS, "1", {"id": "1", "email": "a@b.com", "plan": None}), request="r1")
+    with Writer.open(path, source="shop") as writer:
+        log.store(writer)
+        stored = writer.position()
+        assert stored is not None
+        assert (stored.commit_lsn, stored.end_lsn) == (log.position.commit_lsn, log.position.end_lsn)
+        assert stored.at_us == log.position.at_us
+        assert [version.relation for version in writer.relations()] == ["public.users"]
+    with Writer.open(path, source="shop") as writer:
+        assert writer.position() == stored
+        (version,) = writer.relations()
+        assert version.columns == USERS.columns
+        assert version.key == ("id",)
+        assert version.row_columns == ("id", "email", "plan")
+
+
+def test_what_was_not_committed_is_not_there(path: Path) -> None:
+    log = Log()
+    log.shape(USERS)
+    log.transaction(insert(USERS, "1", {"id": "1", "email": "a", "plan": None}))
+    with Writer.open(path, source="shop") as writer:
+        writer.append(log.batch())
+        writer.rollback()
+        assert writer.position() is None
+        assert writer.relations() == []
+    assert not list((path / "data").rglob("*.parquet"))
+
+
+def test_a_large_transaction_is_stored_in_pieces_and_seen_whole(path: Path) -> None:
+    log = Log()
+    log.transaction(insert(USERS, "1", {"id": "1", "email": "a", "plan": None}))
+    first = log.batch(open_transaction=True)
+    log.transaction(update(USERS, "1", {"id": "1", "email": "b", "plan": None}))
+    with Writer.open(path, source="shop") as writer:
+        writer.append(first)
+        writer.append(log.batch())
+        commit(writer)
+        stored = writer.position()
+    assert stored is not None
+    assert stored.commit_lsn == log.position.commit_lsn
+
+
+def test_the_same_rows_twice_are_refused(path: Path) -> None:
+    log = Log()
+    log.transaction(insert(USERS, "1", {"id": "1", "email": "a", "plan": None}))
+    batch = log.batch()
+    with Writer.open(path, source="shop") as writer:
+        writer.append(batch)
+        commit(writer)
+        with pytest.raises(Invariant):
+            writer.append(batch)
+
+
+def test_an_empty_batch_at_the_stored_position_commits_nothing(path: Path) -> None:
+    log = Log()
+    log.transaction(insert(USERS, "1", {"id": "1", "email": "a", "plan": None}))
+    with Writer.open(path, source="shop") as writer:
+        log.store(writer)
+        catalog = (path / "catalog.sqlite").read_bytes()
+        log.store(writer)
+        assert (path / "catalog.sqlite").read_bytes() == catalog
+
+
+def test_a_second_writer_is_refused_and_told_who_writes(path: Path) -> None:
+    import os
+
+    with Writer.open(path, source="shop"):
+        assert holder(path / "lock") == os.getpid()
+        with pytest.raises(LedgerLocked, match=str(os.getpid())):
+            Writer.open(path, source="shop")
+    assert holder(path / "lock") is None
+    Writer.open(path, source="shop").close()
+
+
+def test_untracked_relations_are_no_longer_listed(path: Path) -> None:
+    log = Log()
+    log.shape(USERS)
+    leaf = relation("public.users_1", oid=16401, root=(16400, "public.users"))
+    log.shape(leaf)
+    with Writer.open(path, source="shop") as writer:
+        log.store(writer)
+        assert {(one.relation, one.root) for one in writer.relations()} == {
+            ("public.users", "public.users"), ("public.users_1", "public.users")}
+        writer.append(log.batch(untracked=(16400,)))
+        commit(writer)
+        assert writer.relations() == []
+        log.shape(USERS)
+        log.store(writer)
+        assert [one.relation for one in writer.relations()] == ["public.users"]
+
+
+def test_a_version_that_says_nothing_new_is_not_stored_again(path: Path) -> None:
+    log = Log()
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        log.store(writer)
+        (before,) = writer.relations()
+        log.shape(USERS)
+        log.store(writer)
+        assert writer.relations() == [before]
+
+
+def test_a_foreign_folder_is_not_a_ledger(tmp_path: Path) -> None:
+    with pytest.raises(LedgerMissing):
+        Writer.open(tmp_path / "none", source="shop")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LedgerDamaged, match="not a ledger"):
+        Writer.open(tmp_path, source="shop")
+    with pytest.raises(LedgerDamaged):
+        create_ledger(tmp_path)
+
+
+def test_a_newer_format_asks_for_an_upgrade(path: Path) -> None:
+    (path / "ledger.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(LedgerDamaged, match="upgrade flux"):
+        Writer.open(path, source="shop")
+
+
+@pytest.mark.parametrize("damage", ["mark", "catalog", "no catalog"])
+def test_a_damaged_ledger_says_so(path: Path, damage: str) -> None:
+    if damage == "mark":
+        (path / "ledger.json").write_text("{")
+    elif damage == "catalog":
+        (path / "catalog.sqlite").write_bytes(b"no database at all, this" * 1000)
+    else:
+        (path / "catalog.sqlite").unlink()
+    with pytest.raises(LedgerDamaged):
+        Writer.open(path, source="shop")
+    # The lock of the failed opening is gone with it.
+    assert holder(path / "lock") is None
+
+
+def test_values_come_back_as_they_were(path: Path) -> None:
+    nasty = ["", " ", "'", '"', "\\", "{", "}", "=", ",", "NULL", "null", "\n", "\x01", "é", "😀", "[1]", "a=b}"]
+    log = Log()
+    for number, value in enumerate(nasty):
+        log.transaction(insert(USERS, str(number), {"id": str(number), value: value, "plan": None}))
+    ledger_with(path, log)
+    import flux
+
+    with flux.connect(path) as ledger:
+        got = ledger.sql("select after from changes order by commit_lsn").column("after").to_pylist()
+    assert got == [
+        [("id", str(number)), (value, value), ("plan", None)] for number, value in enumerate(nasty)]
