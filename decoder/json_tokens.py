@@ -53,12 +53,15 @@ def tokenize(frames: Frames) -> Tokens:
     starters = _escape_starters(buffer)
     quotes = np.flatnonzero(buffer == ord('"'))
     if starters.size:
-        quotes = quotes[~np.isin(quotes, starters + 1, assume_unique=True)]
+        escaped = np.zeros(buffer.size, np.bool_)
+        escaped[starters + 1] = True
+        quotes = quotes[~escaped[quotes]]
     # The 25-byte headers between the messages are binary: a quote or backslash there is none of ours.
-    message = np.searchsorted(frames.start, quotes, side="right") - 1
-    inside = (message >= 0) & (quotes < frames.end[np.maximum(message, 0)])
-    quotes, message = quotes[inside], message[inside]
-    count = np.bincount(message, minlength=frames.start.size)
+    first, last = np.searchsorted(quotes, frames.start), np.searchsorted(quotes, frames.end)
+    count = last - first
+    message = np.repeat(np.arange(count.size), count)
+    if int(count.sum()) != quotes.size:
+        quotes = quotes[np.arange(message.size) + np.repeat(first - (np.cumsum(count) - count), count)]
     if (count % 2).any():
         bad = int(np.argmax(count % 2))
         raise DecodeError(

@@ -33,7 +33,7 @@ from flux.decoder.events import (
     Events,
     Tuples,
 )
-from flux.decoder.frames import Bytes, Frames, Ints, texts
+from flux.decoder.frames import Bools, Bytes, Frames, Ints, texts
 from flux.decoder.json_tokens import Tokens, decimals, positions, tokenize, word, words
 from flux.decoder.schema import learn_ddl
 from flux.model.errors import DecodeError
@@ -76,6 +76,20 @@ class _Keys:
         if not fits.all():
             raise DecodeError(f"a message without {name.decode()!r}", offset=0)
         return found[place] if found.size else np.zeros(0, np.int64)
+
+    def in_identity(self) -> Bools:
+        """Return for each `name` key whether it lies in the old image (`identity`), else in `columns`."""
+        section = np.zeros(self.token.size, np.uint8)
+        section[self.word == _KEYS[b"columns"]] = 1
+        section[self.word == _KEYS[b"identity"]] = 2
+        newest = np.maximum.accumulate(np.where(section > 0, np.arange(section.size), -1))
+        name = np.flatnonzero(self.word == _KEYS[b"name"])
+        opener = newest[name]
+        message = self.tokens.message
+        if (opener < 0).any() or (message[self.token[opener]] != message[self.token[name]]).any():
+            raise DecodeError("a column outside of a row", offset=0)
+        inside: Bools = section[opener] == 2
+        return inside
 
 
 def decode(frames: Frames, catalog: Catalog) -> Events:
@@ -218,13 +232,7 @@ def _rows(
     if name.size != value.size or (value - name != 2).any():
         raise DecodeError("a column without a name or a value", offset=0)
     message = tokens.message[name]
-    section = np.sort(np.concatenate([keys.named(b"columns"), keys.named(b"identity")]))
-    is_identity = np.isin(section, keys.named(b"identity"))
-    inside = np.searchsorted(section, name) - 1
-    if (inside < 0).any() or (tokens.message[section[np.maximum(inside, 0)]] != message).any():
-        raise DecodeError("a column outside of a row", offset=0)
-    from_old = is_identity[inside] if name.size else np.zeros(0, np.bool_)
-
+    from_old = keys.in_identity()
     encoded = texts(tokens.buffer, tokens.start[name + 1], tokens.length[name + 1]).dictionary_encode()
     code: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     labels: list[str] = encoded.dictionary.to_pylist()
@@ -266,8 +274,10 @@ def _values(tokens: Tokens, key: Ints) -> tuple[npt.NDArray[np.uint8], Ints, Int
     number = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
     if not (quoted | null | logical | number).all():
         raise DecodeError("a value of an unknown kind", offset=0)
+    bare = np.flatnonzero(number)
     braces = np.flatnonzero(buffer == ord("}"))
-    stop = braces[np.minimum(np.searchsorted(braces, at), max(braces.size - 1, 0))] if key.size else at
+    stop = at.copy()
+    stop[bare] = braces[np.searchsorted(braces, at[bare])]
     following = np.minimum(key + 1, tokens.start.size - 1)
     start = np.where(quoted, tokens.start[following], at)
     # `true` and `false` are t and f in PostgreSQL's own text: the first letter alone.
@@ -311,10 +321,12 @@ def _refine(
 
     Generated columns are such, and are left out for good; anything else means that DDL went by unseen.
     """
-    pairs = np.unique(np.stack([version[message].astype(np.int64), code]), axis=1) if message.size else None
-    if pairs is None:
+    if not message.size:
         return
-    for number, label_code in pairs.T.tolist():
+    # Each pair of a version and a name that occurs, once: counting is cheaper than sorting.
+    pair = (version[message].astype(np.int64) + 1) * len(labels) + code
+    for each in np.flatnonzero(np.bincount(pair)).tolist():
+        number, label_code = each // len(labels) - 1, each % len(labels)
         if number == NO_VERSION:
             continue
         known = catalog.versions[number]
