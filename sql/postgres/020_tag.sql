@@ -1,0 +1,94 @@
+-- The request tag: how it is set, and how it gets into the log.
+-- objects: function flux.tag(text, text, text); function flux.utf8(text, boolean); function flux.tag_statement()
+--
+-- The functions that run inside the application's statements are TOTAL: whatever the application set,
+-- lacks or revoked, they return. They are SECURITY DEFINER (an application role needs no right on
+-- anything of ours) and without a SET clause, which costs 3 us a call: every function, type and
+-- operator is qualified instead, so no search_path can put another one in its place.
+
+-- Tag the changes that follow in this transaction. Null means absent.
+create or replace function flux.tag(request_id text, actor text default null, attributes text default null)
+returns void language sql volatile as $$
+    select pg_catalog.set_config('flux.request_id', coalesce(request_id, ''), true),
+           pg_catalog.set_config('flux.actor', coalesce(actor, ''), true),
+           pg_catalog.set_config('flux.attributes', coalesce(attributes, ''), true);
+$$;
+
+-- A message's content in UTF-8, for databases in another encoding. What has no UTF-8 form becomes
+-- '?' when lossy, else the result is null. An exception block is a subtransaction: no write in here.
+create or replace function flux.utf8(content text, lossy boolean)
+returns bytea language plpgsql stable as $$
+begin
+    return pg_catalog.convert_to(content, 'UTF8');
+exception when others then
+    if not lossy then
+        return null;
+    end if;
+    return pg_catalog.convert_to(pg_catalog.regexp_replace(content, '[^\u0001-\u007f]', '?', 'g'), 'UTF8');
+end $$;
+
+-- BEFORE STATEMENT. Emits the context once per transaction and per change of the tag; with the
+-- argument 'rollbacks' also as a non-transactional message, whose position the attempts refer to.
+-- Two local settings remember it, and a savepoint that is rolled back takes them and the
+-- transactional message with it: flux.seen_tag, the tag that is in force in the log, and
+-- flux.context_lsn, the position of its non-transactional message.
+-- 3577 is pg_logical_emit_message(boolean, text, text) in every release.
+create or replace function flux.tag_statement()
+returns trigger language plpgsql security definer as $$
+declare
+    -- Bounds in characters: a message must fit into memory several times over.
+    request_id  pg_catalog.text := pg_catalog."left"(pg_catalog.current_setting('flux.request_id', true), 1024);
+    actor       pg_catalog.text := pg_catalog."left"(pg_catalog.current_setting('flux.actor', true), 1024);
+    attributes  pg_catalog.text := pg_catalog."left"(pg_catalog.current_setting('flux.attributes', true), 65536);
+    -- The lengths keep ('a', 'bc') and ('ab', 'c') apart.
+    tag         pg_catalog.text := pg_catalog.concat(pg_catalog.length(request_id), ' ',
+                    pg_catalog.length(actor), ' ', request_id, actor, attributes);
+    seen        pg_catalog.bool := pg_catalog.texteq(tag, pg_catalog.current_setting('flux.seen_tag', true)) is true;
+    context_lsn pg_catalog.text := '';
+    is_utf8     pg_catalog.bool;
+    role_name   pg_catalog.text;
+    content     pg_catalog.text;
+begin
+    if seen and (tg_nargs operator(pg_catalog.=) 0
+                 or pg_catalog.textne(pg_catalog.current_setting('flux.context_lsn', true), '')) then
+        return null;
+    end if;
+    if pg_catalog.has_function_privilege(3577::pg_catalog.oid, 'execute') is not true then
+        return null;
+    end if;
+    role_name := pg_catalog.current_setting('role', true);
+    content := pg_catalog.json_build_object(
+        'request_id', case when pg_catalog.textne(request_id, '') then request_id end,
+        'actor', case when pg_catalog.textne(actor, '') then actor end,
+        'attributes', case when pg_catalog.textne(attributes, '') then attributes end,
+        'application_name', case when pg_catalog.textne(pg_catalog.current_setting('application_name', true), '')
+            then pg_catalog.current_setting('application_name', true) end,
+        'db_user', case when pg_catalog.textne(role_name, 'none') then role_name else session_user::pg_catalog.text end,
+        'client_addr', pg_catalog.host(pg_catalog.inet_client_addr()),
+        'backend_pid', pg_catalog.pg_backend_pid(),
+        'statement', pg_catalog."left"(pg_catalog.current_query(), 2000)
+    )::pg_catalog.text;
+    is_utf8 := pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'UTF8'::pg_catalog.name;
+    if not seen then
+        if is_utf8 then
+            perform pg_catalog.pg_logical_emit_message(true, 'flux.context', content);
+        else
+            perform pg_catalog.pg_logical_emit_message(true, 'flux.context', flux.utf8(content, true));
+        end if;
+        perform pg_catalog.set_config('flux.seen_tag', tag, true);
+    end if;
+    if tg_nargs operator(pg_catalog.<>) 0 then
+        content := pg_catalog.concat('{"xid" : "', pg_catalog.pg_current_xact_id(), '", ', pg_catalog.substr(content, 2));
+        if is_utf8 then
+            context_lsn := pg_catalog.pg_logical_emit_message(false, 'flux.context', content);
+        else
+            context_lsn := pg_catalog.pg_logical_emit_message(false, 'flux.context', flux.utf8(content, true));
+        end if;
+    end if;
+    perform pg_catalog.set_config('flux.context_lsn', context_lsn, true);
+    return null;
+end $$;
+
+revoke execute on function flux.utf8(text, boolean) from public;
+revoke execute on function flux.tag_statement() from public;
+grant execute on function flux.tag(text, text, text) to public;
