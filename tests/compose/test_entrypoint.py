@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,24 @@ def test_scripts_can_be_run(script: Path) -> None:
     assert os.access(script, os.X_OK)
     if script.read_text().startswith("#!/bin/sh"):
         subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+def test_the_capture_script_uses_commands_and_options_that_exist() -> None:
+    lines = (ROOT / "examples/compose/flux/flux-capture.sh").read_text().splitlines()
+    calls = [
+        line.removeprefix("exec ").split() for line in lines if line.removeprefix("exec ").startswith("flux ")
+    ]
+    assert [call[1] for call in calls] == ["init", "track", "up"]
+    for _, command, *arguments in calls:
+        shown = subprocess.run(
+            [str(Path(sys.executable).with_name("flux")), command, "--help"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        for option in (argument for argument in arguments if argument.startswith("--")):
+            assert f"{option} " in shown, f"flux {command} has no {option}"
 
 
 @pytest.mark.parametrize("major", [15, 16, 17, 18])
