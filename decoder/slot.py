@@ -15,7 +15,7 @@ import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, LiteralString, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import pq
@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from flux import sql
-from flux.model.errors import FluxError, SlotBusy, SlotError, SlotLost, SourceError, Unreachable
+from flux.model.errors import FluxError, Interrupted, SlotBusy, SlotError, SlotLost, SourceError, Unreachable
 from flux.model.lsn import parse_lsn
 
 CONNECT_TIMEOUT_S = 10
@@ -135,10 +135,10 @@ def create_slot(
     """
     connection = connect_replication(dsn)
     try:
-        version = connection.info.server_version
-        export = "(SNAPSHOT 'export')" if version >= 150000 else "EXPORT_SNAPSHOT"
         kind = "TEMPORARY LOGICAL" if temporary else "LOGICAL"
-        command = f"CREATE_REPLICATION_SLOT {quote_name(slot)} {kind} {quote_name(plugin)} {export}"
+        command = (
+            f"CREATE_REPLICATION_SLOT {quote_name(slot)} {kind} {quote_name(plugin)} (SNAPSHOT 'export')"
+        )
         row = execute(connection, command, doing=f"create the slot {slot!r}", slot=slot, stop=stop)[0]
         return NewSlot(parse_lsn(row[1] or "0/0"), row[2] or "", connection)
     except BaseException:
@@ -165,19 +165,13 @@ def drop_slot(dsn: str | None, slot: str) -> bool:
 
 def read_slot(connection: psycopg.Connection[Any], slot: str) -> SlotState | None:
     """Return the state of `slot`, asked on an ordinary connection; None when there is none."""
-    query = cast("LiteralString", sql.text("wire/slot.sql"))
+    query = sql.text("wire/slot.sql")
     try:
         with connection.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(query, {"slot": slot}).fetchone()
     except psycopg.Error as error:
         raise translate(error, doing=f"look at the slot {slot!r}", slot=slot) from None
     return None if row is None else SlotState(**row)
-
-
-class Interrupted(FluxError):
-    """The wait was ended by our own stop request (exit 130)."""
-
-    exit_code = 130
 
 
 def execute(
@@ -317,7 +311,7 @@ def classify(sqlstate: str | None, message: str, *, doing: str, slot: str | None
 
 
 def _rows(result: pq.abc.PGresult) -> list[list[str | None]]:
-    """The rows of a result as text."""
+    """Return the rows of a result as text."""
 
     def text(row: int, column: int) -> str | None:
         value = result.get_value(row, column)

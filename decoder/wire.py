@@ -274,8 +274,11 @@ class Stream:
         return True
 
     def _publish(self, chunk: list[bytes], size: int, keepalive_lsn: int, *, reply: bool) -> None:
-        """Hand a chunk over. A keepalive inside it holds for everything before it, so for all of it
-        only once the chunk is taken: claiming it late is safe, early would not be."""
+        """Hand a chunk over.
+
+        A keepalive inside it holds for what came before it; it counts once all of the chunk was
+        taken: claiming it late is safe, early would not be.
+        """
         with self._arrived:
             if chunk:
                 self._queue.append((chunk, size))

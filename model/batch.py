@@ -148,6 +148,9 @@ class Batch:
     """Nonces of the heartbeats that this batch decoded."""
     open_attempts: int = 0
     """Attempts whose outcome is not known yet."""
+    unresolved: bool = False
+    """An attempt or a context of a transaction that is not over was read: no position after
+    `confirm_lsn` may be confirmed, not even that of a keepalive."""
     ignored_messages: int = 0
     """Messages under our prefixes that were malformed or forged, and were ignored."""
     warnings: tuple[str, ...] = field(default=())

@@ -86,6 +86,12 @@ class TimedOut(FluxError):
     exit_code = 4
 
 
+class Interrupted(FluxError):
+    """A wait was ended by our own stop request (exit 130)."""
+
+    exit_code = 130
+
+
 class LedgerError(FluxError):
     """The ledger is missing, locked, damaged, foreign, or cannot be written (exit 5)."""
 

@@ -1,0 +1,131 @@
+"""Is the slot where the ledger left it? Pure.
+
+A log that lost a piece is never papered over by starting from the newer position: every way it can
+happen is told apart here and refused. `flux up --resnapshot` then records the gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flux.capture.confirmed import Confirmed
+from flux.decoder.slot import SlotState, System
+from flux.model.errors import SlotError, SlotLost, SourceError
+from flux.model.lsn import lsn_text
+
+_REMEDY = "`flux up --resnapshot` records the gap, makes a new slot and a new baseline of every table"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the ledger says of a source's position."""
+
+    system_identifier: str
+    timeline: int
+    commit_lsn: int
+    end_lsn: int
+
+
+def check(
+    slot_name: str,
+    plugin: str,
+    system: System,
+    slot: SlotState | None,
+    stored: Stored | None,
+    confirmed: Confirmed | None,
+) -> None:
+    """Return when streaming may go on from where the ledger is.
+
+    Raises `SlotLost` (what, why, remedy) when a piece of the log is missing or may be, `SlotError` when
+    the slot is not one of ours. A new source (nothing stored, nothing confirmed) passes whether or
+    not its slot exists.
+    """
+    if slot is not None:
+        _check_kind(slot, plugin, system)
+    if stored is None and confirmed is None:
+        if slot is not None and slot.lost:
+            raise _lost(f"the slot {slot_name!r} has lost its log", _invalid(slot))
+        return
+    _check_server(system, stored, confirmed)
+    if slot is None:
+        raise _lost(
+            f"the slot {slot_name!r} is missing", "it was dropped, or the server was rebuilt without it"
+        )
+    if slot.lost:
+        raise _lost(f"the slot {slot_name!r} has lost its log", _invalid(slot))
+    _check_reach(slot, stored, confirmed)
+
+
+def check_resnapshot(consistent_point: int, stored: Stored | None) -> None:
+    """Refuse a new baseline before what the ledger holds: it orders by log position."""
+    if stored is not None and consistent_point <= stored.end_lsn:
+        raise SourceError(
+            "cannot continue this source in this ledger",
+            why=f"the server's log is at {lsn_text(consistent_point)}, before the ledger's "
+            f"{lsn_text(stored.end_lsn)}: what happens now would sort before what is stored",
+            hint="capture it under a new name: `flux init --source NEWNAME`",
+        )
+
+
+def _check_kind(slot: SlotState, plugin: str, system: System) -> None:
+    if slot.plugin != plugin:
+        raise SlotError(
+            f"the slot {slot.slot!r} is for the plugin {slot.plugin}",
+            why=f"this source is captured with {plugin}",
+            hint=f"run `flux init --plugin {slot.plugin}`, or drop the slot",
+        )
+    if slot.database != system.database:
+        raise SlotError(
+            f"the slot {slot.slot!r} belongs to the database {slot.database!r}",
+            why=f"the connection is to {system.database!r}",
+            hint="correct --dsn, or choose another slot with `flux init`",
+        )
+
+
+def _check_server(system: System, stored: Stored | None, confirmed: Confirmed | None) -> None:
+    """Check that it is the same cluster, on the same timeline, not put back."""
+    known = confirmed or stored  # the file is the younger one after a new generation
+    if known is None:
+        return
+    if known.system_identifier != system.system_identifier:
+        raise _lost(
+            "this is another database cluster than the one in the ledger",
+            f"system identifier {system.system_identifier}, the ledger has {known.system_identifier}",
+        )
+    if known.timeline != system.timeline:
+        raise _lost(
+            "the server is on another timeline than the ledger",
+            f"timeline {system.timeline}, the ledger has {known.timeline}: a failover or a recovery",
+        )
+    reached = max(stored.end_lsn if stored else 0, confirmed.confirmed_lsn if confirmed else 0)
+    if system.lsn < reached:
+        raise _lost(
+            "the server's log ends before the ledger's position",
+            f"the server is at {lsn_text(system.lsn)}, the ledger at {lsn_text(reached)}: a restored backup",
+        )
+
+
+def _check_reach(slot: SlotState, stored: Stored | None, confirmed: Confirmed | None) -> None:
+    """Check that the slot still holds everything that the ledger lacks."""
+    if confirmed is not None and confirmed.commit_lsn > (stored.commit_lsn if stored else 0):
+        raise _lost(
+            "the ledger was put back to an older state",
+            f"it had reached {lsn_text(confirmed.commit_lsn)}, "
+            f"now it ends at {lsn_text(stored.commit_lsn if stored else 0)}",
+        )
+    ours = max(stored.end_lsn if stored else 0, confirmed.confirmed_lsn if confirmed else 0)
+    if slot.confirmed_lsn is not None and slot.confirmed_lsn > ours:
+        raise _lost(
+            f"the slot {slot.slot!r} is ahead of the ledger",
+            f"it was confirmed up to {lsn_text(slot.confirmed_lsn)}, we have confirmed {lsn_text(ours)}: "
+            "something else read from it, or it was made anew",
+        )
+
+
+def _invalid(slot: SlotState) -> str:
+    reason = f" ({slot.invalidation_reason})" if slot.invalidation_reason else ""
+    return f"wal_status is {slot.wal_status}{reason}; see max_slot_wal_keep_size"
+
+
+def _lost(what: str, why: str) -> SlotLost:
+    return SlotLost(what, why=why, hint=_REMEDY)

@@ -1,0 +1,71 @@
+"""What a capture run is told: the source, the ledger, and its bounds, each with its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much capture holds, and how long it waits."""
+
+    receive_bytes_max: int = 8 << 20
+    """Of the log decoded at once; a decoded piece takes a few times as much memory."""
+    queue_bytes_max: int = 32 << 20
+    """Received and not yet decoded; beyond it the server is slowed down."""
+    batch_rows_max: int = 250_000
+    """Rows in one commit of the ledger (a larger transaction is still one commit)."""
+    batch_bytes_max: int = 64 << 20
+    """Bytes of the log in one commit of the ledger."""
+    flush_interval_s: float = 0.5
+    """A row waits at most this long for its commit."""
+    feedback_interval_s: float = 10.0
+    """The server hears of us at least this often (or three times in its wal_sender_timeout)."""
+    heartbeat_interval_s: float = 10.0
+    """Between heartbeats while nothing is unresolved."""
+    heartbeat_urgent_s: float = 0.3
+    """Between heartbeats while attempts wait for their outcome."""
+    heartbeat_timeout_s: float = 15.0
+    """Bound on one heartbeat (it waits for synchronous standbys)."""
+    idle_confirm_interval_s: float = 2.0
+    """Between confirmations of positions that brought no rows; each writes a small file."""
+    idle_commit_interval_s: float = 300.0
+    """Between commits of the position alone, so that a quiet ledger still says how far it reads."""
+    status_interval_s: float = 2.0
+    """Between writings of the status file."""
+    maintain_interval_s: float = 60.0
+    """Between looks at whether the ledger wants flushing or compacting."""
+    backoff_min_s: float = 0.5
+    """First wait after the source went away."""
+    backoff_max_s: float = 30.0
+    """Longest wait between two tries to reach the source."""
+    slot_busy_wait_s: float = 5.0
+    """How long the slot may be held by another process when capture starts."""
+    slot_busy_reconnect_s: float = 150.0
+    """The same after a lost connection: the server keeps a dead reader up to wal_sender_timeout."""
+    copy_bytes_max: int = 4 << 20
+    """Of copied rows turned into one piece of a baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One capture run."""
+
+    ledger: Path
+    """The ledger's folder."""
+    source: str
+    """Short name of the captured database in the ledger."""
+    slot: str
+    plugin: str
+    """`pgoutput` or `wal2json`."""
+    dsn: str | None = None
+    """Connection string; None leaves everything to libpq's environment."""
+    once: bool = False
+    """Capture up to the server's position at the start, then end."""
+    resnapshot: bool = False
+    """Where the log is lost: record the gap, make a new slot and a new baseline."""
+    listen_port: int | None = None
+    """Port of the health endpoints; 0 takes a free one, None means none."""
+    listen_host: str = "127.0.0.1"
+    bounds: Bounds = field(default_factory=Bounds)

@@ -1,0 +1,266 @@
+"""One connection's life: from the ledger's position along the stream, until told to end or cut off.
+
+The order that makes it exactly once: receive → decode → append → commit of the ledger (rows and
+position in one) → confirm. A position that brought no rows is written to a small durable file
+instead of a commit. Nothing is confirmed that is not durable; nothing durable is stored twice.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+
+from flux.capture import confirmed as durable
+from flux.capture import lossy
+from flux.capture.backlog import Backlog, copy_tables
+from flux.capture.health import write_status
+from flux.capture.heartbeat import Heartbeat
+from flux.capture.opening import Opened, relations_batch
+from flux.capture.run import Run
+from flux.model.batch import Batch
+
+_WAIT_S_MAX = 1.0
+"""The loop goes round at least this often."""
+
+
+class Session:
+    """See the module's contract; `loop` runs it, `close` ends it however it went."""
+
+    def __init__(self, run: Run, opened: Opened) -> None:
+        self._run = run
+        self._bounds = run.settings.bounds
+        self._opened = opened
+        self._stream = opened.stream
+        self._confirmed = opened.confirmed
+        self._backlog = Backlog(run, opened.roots)
+        self._heartbeat: Heartbeat | None = None
+        self._goal = ""  # the nonce that ends a run of `once`
+        self._nudged = False  # a heartbeat was asked for, so that the stream passes a snapshot
+        self._last: Batch | None = None
+        self._open = False
+        self._appended_rows = 0
+        self._appended_bytes = 0
+        self._appended_since = 0.0
+        self._committed_at = time.monotonic()
+        self._idle_confirmed_at = 0.0
+        self._status_at = 0.0
+        self._maintain_at = time.monotonic() + self._bounds.maintain_interval_s
+
+    def loop(self) -> bool:
+        """Run until told to stop (return False) or, with `once`, until everything is in (True)."""
+        self._first_baselines()
+        self._heartbeat = Heartbeat(
+            self._run.settings.dsn,
+            interval_s=self._bounds.heartbeat_interval_s,
+            urgent_s=self._bounds.heartbeat_urgent_s,
+            timeout_s=self._bounds.heartbeat_timeout_s,
+        )
+        if self._run.settings.once:
+            self._goal = self._ask()
+        self._run.meter.update(state="streaming", last_error="")
+        while not self._run.stop():
+            self._heartbeat.check()
+            self._receive()
+            if not self._open:
+                if self._appended_rows and self._due():
+                    self._flush()
+                self._confirm_idle()
+                self._baselines()
+            if self._run.settings.once and self._is_done():
+                self._flush()
+                return True
+            self._report()
+        if not self._open:
+            self._flush()
+        return False
+
+    def close(self) -> None:
+        """Forget what is not committed, end threads and connections."""
+        self._run.writer.rollback()
+        self._backlog.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close()
+        self._opened.close()
+
+    def _first_baselines(self) -> None:
+        """Copy the tables of a new slot as of its own snapshot; the stream waits meanwhile."""
+        snapshot = self._opened.snapshot
+        if snapshot is None:
+            return
+        self._run.meter.update(state="baseline", baselines_pending=len(self._backlog.waiting))
+        self._status()
+
+        def done(root: int) -> None:
+            self._backlog.drop((root,))
+            self._run.meter.update(baselines_pending=len(self._backlog.waiting))
+            self._status()
+
+        copy_tables(
+            self._run, snapshot, self._backlog.waiting, exact_numbers=self._stream.exact_numbers, done=done
+        )
+        snapshot.close()
+
+    def _receive(self) -> None:
+        """Take what arrived, decode it, append it; wait a little when there is nothing."""
+        messages = self._stream.receive(bytes_max=self._bounds.receive_bytes_max, wait_s=self._wait_s())
+        if not messages:
+            return
+        size = sum(map(len, messages))
+        self._run.meter.add(messages=len(messages), bytes=size)
+        batch = self._opened.decoder.decode(messages)
+        if not self._stream.exact_numbers:
+            batch = lossy.mark_batch(batch)
+        self._take(batch, size)
+
+    def _take(self, batch: Batch, size: int) -> None:
+        self._last, self._open = batch, batch.open_transaction
+        if batch.row_count or batch.untracked:
+            self._run.writer.append(batch)
+            if not self._appended_rows:
+                self._appended_since = time.monotonic()
+            # A batch may bring nothing but the end of a table's tracking: that counts as a row.
+            self._appended_rows += batch.row_count or 1
+        if self._appended_rows:
+            self._appended_bytes += size
+        seen = batch.position.commit_lsn
+        self._backlog.drop(batch.untracked)
+        self._backlog.add(batch.resync, seen)
+        for nonce in batch.heartbeats:
+            self._goal = "" if nonce and nonce == self._goal else self._goal
+        if self._heartbeat is not None:
+            self._heartbeat.hasten(batch.unresolved, batch.open_attempts)
+        for line in batch.warnings:
+            self._run.say(line)
+        self._run.meter.add(heartbeats=len(batch.heartbeats), ignored_messages=batch.ignored_messages)
+        self._run.meter.update(
+            open_attempts=batch.open_attempts, baselines_pending=len(self._backlog.waiting)
+        )
+
+    def _wait_s(self) -> float:
+        """How long to wait for messages before something else is due."""
+        if self._backlog.waiting:
+            return 0.05
+        if self._appended_rows and not self._open:
+            return max(0.0, self._appended_since + self._bounds.flush_interval_s - time.monotonic())
+        return _WAIT_S_MAX
+
+    def _due(self) -> bool:
+        """Tell whether a bound of the batch is reached."""
+        return (
+            self._appended_rows >= self._bounds.batch_rows_max
+            or self._appended_bytes >= self._bounds.batch_bytes_max
+            or time.monotonic() - self._appended_since >= self._bounds.flush_interval_s
+        )
+
+    def _flush(self, idle_lsn: int = 0) -> None:
+        """Commit what was appended, with the position; then confirm it, or `idle_lsn` if that is later."""
+        last = self._last
+        if last is None:
+            self._confirm(idle_lsn)
+            return
+        if self._backlog.waiting != self._confirmed.pending:
+            # Before the commit: what asked for a baseline is not read a second time.
+            self._save(self._confirmed.with_pending(self._backlog.waiting))
+        if self._appended_rows or time.monotonic() - self._committed_at > self._bounds.idle_commit_interval_s:
+            if not self._appended_rows:
+                self._run.writer.append(relations_batch([], last.position))
+            self._run.writer.commit(
+                slot=self._run.settings.slot,
+                system_identifier=self._opened.system.system_identifier,
+                timeline=self._opened.system.timeline,
+            )
+            self._committed_at = time.monotonic()
+            self._run.meter.add(rows=self._appended_rows, commits=1)
+            self._run.meter.update(commit_lsn=last.position.commit_lsn, at_us=last.position.at_us)
+            self._appended_rows = self._appended_bytes = 0
+        self._confirm(max(last.confirm_lsn, idle_lsn))
+
+    def _confirm(self, lsn: int) -> None:
+        """Confirm a position before which everything is durable."""
+        if lsn <= self._stream.confirmed_lsn:
+            return
+        stored = self._run.writer.position()
+        if stored is None or lsn > stored.end_lsn:
+            self._save(
+                replace(self._confirmed, confirmed_lsn=lsn, commit_lsn=stored.commit_lsn if stored else 0)
+            )
+        self._stream.confirm(lsn)
+        self._run.meter.update(confirmed_lsn=lsn)
+
+    def _confirm_idle(self) -> None:
+        """Confirm what brought no rows: heartbeats, and positions of which a keepalive told."""
+        if self._appended_rows:
+            return
+        now = time.monotonic()
+        if now - self._idle_confirmed_at < self._bounds.idle_confirm_interval_s:
+            return
+        last = self._last
+        lsn = 0 if last is None else last.confirm_lsn
+        if last is None or not last.unresolved:
+            # All that the server had before this was received, decoded, and brought no rows.
+            lsn = max(lsn, self._stream.caught_up_lsn)
+        if lsn > self._stream.confirmed_lsn:
+            self._idle_confirmed_at = now
+            self._flush(lsn)
+
+    def _baselines(self) -> None:
+        """Copy the waiting tables once the stream has passed their snapshot."""
+        snapshot = self._backlog.snapshot()
+        if snapshot is None:
+            return
+        if not self._passed(snapshot.lsn):
+            if not self._nudged:
+                self._nudged = True
+                self._ask()
+            return
+        self._nudged = False
+        self._flush()
+        self._run.meter.update(state="baseline")
+        self._backlog.copy(exact_numbers=self._stream.exact_numbers, done=self._baseline_done)
+        self._run.meter.update(state="streaming")
+
+    def _passed(self, lsn: int) -> bool:
+        """Everything that ended before `lsn` was received and decoded."""
+        if self._last is not None and self._last.position.commit_lsn >= lsn:
+            return True
+        return self._stream.caught_up_lsn >= lsn
+
+    def _baseline_done(self) -> None:
+        self._save(self._confirmed.with_pending(self._backlog.waiting))
+        self._run.meter.update(baselines_pending=len(self._backlog.waiting))
+        self._status()
+
+    def _is_done(self) -> bool:
+        return not self._goal and not self._open and not self._backlog.waiting
+
+    def _ask(self) -> str:
+        """Send a heartbeat that will be recognised."""
+        nonce = secrets.token_hex(8)
+        if self._heartbeat is not None:
+            self._heartbeat.ask(nonce)
+        return nonce
+
+    def _save(self, content: durable.Confirmed) -> None:
+        durable.write(self._run.settings.ledger, self._run.settings.source, content)
+        self._confirmed = content
+
+    def _report(self) -> None:
+        """Keep the meter, the status file and the ledger's upkeep going."""
+        now = time.monotonic()
+        if now >= self._status_at:
+            self._status_at = now + self._bounds.status_interval_s
+            self._run.meter.update(
+                server_lsn=self._stream.server_lsn,
+                queue_bytes=self._stream.queue_bytes,
+                caught_up=self._stream.idle and not self._appended_rows and not self._open,
+                confirmed_lsn=self._stream.confirmed_lsn,
+            )
+            self._run.meter.measure_rate()
+            self._status()
+        if now >= self._maintain_at and not self._appended_rows and not self._open:
+            self._run.writer.maintain()
+            self._maintain_at = time.monotonic() + self._bounds.maintain_interval_s
+
+    def _status(self) -> None:
+        write_status(self._run.settings.ledger, self._run.settings.source, self._run.meter.read())
