@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from typing import Protocol
 
 import pytest
+
 from flux.decoder.slot import create_slot
 from flux.decoder.wire import Stream, open_stream
 from servers import Database

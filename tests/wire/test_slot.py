@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from flux.decoder.slot import connect_replication, create_slot, drop_slot, identify, read_slot
-from flux.model.errors import Interrupted, SlotBusy, SlotError, SlotLost, SourceError, Unreachable
-from flux.decoder.wire import open_stream
-from servers import Database, NewServer, eventually, on
 
+from flux.decoder.slot import connect_replication, create_slot, drop_slot, identify, read_slot
+from flux.decoder.wire import open_stream
+from flux.model.errors import Interrupted, SlotBusy, SlotError, SlotLost, SourceError, Unreachable
+from servers import Database, NewServer, eventually, on
 from wire.conftest import SLOT, Open
 
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import psycopg
 import pytest
+
 from flux.decoder.slot import create_slot, read_slot
 from flux.decoder.wire import HEADER_BYTES, Stream, open_stream
 from flux.model.errors import SourceError, Unreachable
 from servers import Database, NewServer, eventually, on
-
 from wire.conftest import SLOT, Open
 
 
