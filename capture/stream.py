@@ -46,6 +46,13 @@ class Session:
         self._idle_confirmed_at = 0.0
         self._status_at = 0.0
         self._maintain_at = time.monotonic() + self._bounds.maintain_interval_s
+        at = run.writer.position()
+        run.meter.update(
+            commit_lsn=at.commit_lsn if at else 0,
+            at_us=at.at_us if at else 0,
+            confirmed_lsn=opened.confirmed.confirmed_lsn,
+            baselines_pending=len(opened.roots),
+        )
 
     def loop(self) -> bool:
         """Run until told to stop (return False) or, with `once`, until everything is in (True)."""
