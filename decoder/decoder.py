@@ -104,7 +104,7 @@ class Decoder:
         tally = _Tally()
         beats = self._heartbeats(events, span, tally)
         contexts, context_row = self._contexts(events, span, fresh_txn, tally)
-        truncates = whole_truncates(events, span, self.catalog)
+        truncates = whole_truncates(events, self.catalog)
         tagged = self._tag(events, span, fresh_txn & ~truncates.dropped, contexts, context_row)
         changes = committed_changes(events, tagged, self.catalog.versions, CHANGES)
         marks = events.lsn[(events.message == MARK) & events.transactional]

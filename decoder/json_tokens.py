@@ -46,6 +46,15 @@ class Tokens:
         """[t] Length of each string in bytes."""
         return self.end - self.start
 
+    def value_of(self, key: Ints) -> Ints:
+        """Return the tokens that are the values of these keys; raise `DecodeError` if one is no string."""
+        value = key + 1
+        there = value < self.start.size
+        place = np.minimum(value, max(self.start.size - 1, 0))
+        if not (there & (self.buffer[self.end[key] + 2] == ord('"')) & ~self.is_key[place]).all():
+            raise DecodeError("a value that is no string", offset=0)
+        return value
+
 
 def tokenize(frames: Frames) -> Tokens:
     """Split the messages into strings; raise `DecodeError` when quotes do not pair within a message."""

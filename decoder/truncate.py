@@ -14,7 +14,6 @@ import numpy as np
 from flux.decoder.catalog import Catalog
 from flux.decoder.events import TRUNCATE, Events
 from flux.decoder.frames import Bools
-from flux.decoder.transaction import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +25,15 @@ class Truncates:
     resync: frozenset[int]
 
 
-def whole_truncates(events: Events, span: Spans, catalog: Catalog) -> Truncates:
+def whole_truncates(events: Events, catalog: Catalog) -> Truncates:
     """Keep one truncate event for each root that was truncated whole."""
     dropped = np.zeros(events.kind.size, np.bool_)
     resync: set[int] = set()
+    # The truncates of one statement are one record of the log and share its position.
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for event in np.flatnonzero((events.kind == TRUNCATE) & (events.version >= 0)).tolist():
         version = catalog.versions[int(events.version[event])]
-        groups[int(span.number[event]), version.root_id].append(event)
+        groups[int(events.lsn[event]), version.root_id].append(event)
     for (_, root_id), members in groups.items():
         named = {catalog.versions[int(events.version[event])].relation_id for event in members}
         leaves = catalog.leaves(root_id)

@@ -24,6 +24,7 @@ from flux.decoder.events import (
     INSERT,
     MESSAGE,
     NULL,
+    OTHER,
     PREFIXES,
     TEXT,
     TRACK,
@@ -94,21 +95,7 @@ class _Keys:
 
 def decode(frames: Frames, catalog: Catalog) -> Events:
     """Turn one run of messages into events; relation versions are taken from and added to `catalog`."""
-    for place, letter in enumerate(_OPENING):
-        if not (frames.buffer[np.minimum(frames.start + place, frames.buffer.size - 1)] == letter).all():
-            raise DecodeError("not a wal2json message of format-version 2", offset=place)
-    kind = frames.buffer[frames.start + len(_OPENING)]
-    known = np.isin(kind, np.array([BEGIN, COMMIT, INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE], np.uint8))
-    if not known.all():
-        bad = int(np.argmin(known))
-        raise DecodeError(f"unknown action {int(kind[bad]):#04x}", offset=11, lsn=int(frames.lsn[bad]))
-    if not (frames.buffer[frames.end - 1] == ord("}")).all():
-        bad = int(np.argmin(frames.buffer[frames.end - 1] == ord("}")))
-        raise DecodeError(
-            "a message is cut short",
-            offset=int(frames.end[bad] - frames.start[bad]),
-            lsn=int(frames.lsn[bad]),
-        )
+    kind = _kinds(frames)
     tokens = tokenize(frames)
     keys = _Keys(frames, tokens)
     size = kind.size
@@ -122,26 +109,13 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
     end_lsn[commit] = _positions(tokens, keys.in_messages(b"nextlsn", commit))
     at_us[both] = _times(tokens, keys.in_messages(b"timestamp", both))
     lsn[both] = commit_lsn[both]
-
-    message, transactional = np.zeros(size, np.uint8), np.zeros(size, np.bool_)
-    content_start, content_length = np.zeros(size, np.int64), np.zeros(size, np.int64)
     logical = np.flatnonzero(kind == MESSAGE)
     lsn[logical] = _positions(tokens, keys.in_messages(b"lsn", logical))
-    flag = tokens.end[keys.in_messages(b"transactional", logical)] + 2
-    transactional[logical] = tokens.buffer[flag] == ord("t")
-    prefix = keys.in_messages(b"prefix", logical) + 1
-    names = texts(tokens.buffer, tokens.start[prefix], tokens.length[prefix]).dictionary_encode()
-    of_prefix = np.array(
-        [PREFIXES.get(each.encode(), 0) for each in names.dictionary.to_pylist()] + [0], np.uint8
-    )
-    message[logical] = of_prefix[names.indices.to_numpy(zero_copy_only=False)] if logical.size else 0
-    content = keys.in_messages(b"content", logical) + 1
-    content_start[logical], content_length[logical] = tokens.start[content], tokens.length[content]
+    message, transactional, content_start, content_length = _messages(tokens, keys, logical, size)
     schema = {}
     for index in np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional).tolist():
         body = tokens.buffer[content_start[index] : content_start[index] + content_length[index]].tobytes()
         schema[int(lsn[index])] = learn_ddl(catalog, body, int(lsn[index]))
-
     version = _versions(tokens, keys, kind, lsn, catalog)
     tuples, old, new = _rows(tokens, keys, kind, lsn, version, catalog)
     return Events(
@@ -165,20 +139,57 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
     )
 
 
+def _kinds(frames: Frames) -> npt.NDArray[np.uint8]:
+    """Return the action of each message; raise `DecodeError` when one does not begin and end as it must."""
+    for place, letter in enumerate(_OPENING):
+        if not (frames.buffer[np.minimum(frames.start + place, frames.buffer.size - 1)] == letter).all():
+            raise DecodeError("not a wal2json message of format-version 2", offset=place)
+    kind: npt.NDArray[np.uint8] = frames.buffer[frames.start + len(_OPENING)]
+    known = np.isin(kind, np.array([BEGIN, COMMIT, INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE], np.uint8))
+    if not known.all():
+        bad = int(np.argmin(known))
+        raise DecodeError(f"unknown action {int(kind[bad]):#04x}", offset=11, lsn=int(frames.lsn[bad]))
+    whole = frames.buffer[frames.end - 1] == ord("}")
+    if not whole.all():
+        bad = int(np.argmin(whole))
+        size = int(frames.end[bad] - frames.start[bad])
+        raise DecodeError("a message is cut short", offset=size, lsn=int(frames.lsn[bad]))
+    return kind
+
+
+def _messages(
+    tokens: Tokens, keys: _Keys, logical: Ints, size: int
+) -> tuple[npt.NDArray[np.uint8], Bools, Ints, Ints]:
+    """Return for each event kind, transactional flag, start and length of the content of messages (M)."""
+    message, transactional = np.zeros(size, np.uint8), np.zeros(size, np.bool_)
+    content_start, content_length = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    if logical.size:
+        flag = tokens.end[keys.in_messages(b"transactional", logical)] + 2
+        transactional[logical] = tokens.buffer[flag] == ord("t")
+        prefix = tokens.value_of(keys.in_messages(b"prefix", logical))
+        names = texts(tokens.buffer, tokens.start[prefix], tokens.length[prefix]).dictionary_encode()
+        kinds = [PREFIXES.get(each.encode(), OTHER) for each in names.dictionary.to_pylist()]
+        message[logical] = np.array(kinds, np.uint8)[names.indices.to_numpy(zero_copy_only=False)]
+        content = tokens.value_of(keys.in_messages(b"content", logical))
+        content_start[logical], content_length[logical] = tokens.start[content], tokens.length[content]
+    return message, transactional, content_start, content_length
+
+
 def _scalars(tokens: Tokens, key: Ints) -> Ints:
-    """Return the integers that follow these keys; another key follows each of them."""
-    return decimals(
-        tokens.buffer, tokens.end[key] + 2, tokens.start[np.minimum(key + 1, tokens.start.size - 1)] - 2
-    )
+    """Return the integers that follow these keys; a comma and another key follow each of them."""
+    following = tokens.start[np.minimum(key + 1, tokens.start.size - 1)]
+    return decimals(tokens.buffer, tokens.end[key] + 2, following - 2)
 
 
 def _positions(tokens: Tokens, key: Ints) -> npt.NDArray[np.uint64]:
-    return positions(tokens.buffer, tokens.start[key + 1], tokens.end[key + 1])
+    value = tokens.value_of(key)
+    return positions(tokens.buffer, tokens.start[value], tokens.end[value])
 
 
 def _times(tokens: Tokens, key: Ints) -> Ints:
     """Return the times that follow these keys, microseconds since 1970 UTC."""
-    text = texts(tokens.buffer, tokens.start[key + 1], tokens.length[key + 1])
+    value = tokens.value_of(key)
+    text = texts(tokens.buffer, tokens.start[value], tokens.length[value])
     try:
         cast = text.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     except pa.ArrowInvalid as error:
@@ -204,7 +215,8 @@ def _versions(
     named = np.flatnonzero((kind == INSERT) | (kind == UPDATE) | (kind == DELETE) | (kind == TRUNCATE))
     if not named.size:
         return version
-    schema, table = keys.in_messages(b"schema", named) + 1, keys.in_messages(b"table", named) + 1
+    schema = tokens.value_of(keys.in_messages(b"schema", named))
+    table = tokens.value_of(keys.in_messages(b"table", named))
     # From the schema's first byte to the table's last one: one text for both.
     span = texts(tokens.buffer, tokens.start[schema], tokens.end[table] - tokens.start[schema])
     encoded = span.dictionary_encode()
@@ -233,7 +245,9 @@ def _rows(
         raise DecodeError("a column without a name or a value", offset=0)
     message = tokens.message[name]
     from_old = keys.in_identity()
-    encoded = texts(tokens.buffer, tokens.start[name + 1], tokens.length[name + 1]).dictionary_encode()
+    encoded = texts(
+        tokens.buffer, tokens.start[tokens.value_of(name)], tokens.length[tokens.value_of(name)]
+    ).dictionary_encode()
     code: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     labels: list[str] = encoded.dictionary.to_pylist()
     _refine(catalog, version, lsn, message, code, labels)
@@ -241,6 +255,12 @@ def _rows(
 
     new_message = np.flatnonzero((kind == INSERT) | (kind == UPDATE))
     old_message = np.flatnonzero((kind == UPDATE) | (kind == DELETE))
+    # Each image is a list that the message ends with: one that is cut short ends elsewhere.
+    images = np.concatenate(
+        [keys.in_messages(b"columns", new_message), keys.in_messages(b"identity", old_message)]
+    )
+    if (tokens.buffer[tokens.message_end[tokens.message[images]] - 2] != ord("]")).any():
+        raise DecodeError("a row is cut short", offset=0)
     of_tuple = np.concatenate([new_message, old_message])
     new, old = np.full(kind.size, -1, np.int32), np.full(kind.size, -1, np.int32)
     new[new_message] = np.arange(new_message.size)
