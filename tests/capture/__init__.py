@@ -1,0 +1,1 @@
+"""Capture end to end, on real servers."""

@@ -1,0 +1,21 @@
+"""A rig with one table, on the servers that a test is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from capture.rig import Rig, make_rig
+from servers import Database
+
+ITEM = "create table item (id int primary key, name text, price numeric(10, 2))"
+
+
+@pytest.fixture
+def rig(database: Database, tmp_path: Path) -> Rig:
+    """`item` with 100 rows, tracked with rollbacks; nothing captured yet."""
+    with database.connect() as connection:
+        connection.execute(ITEM)
+        connection.execute("insert into item select i, 'item ' || i, i from generate_series(1, 100) i")
+    return make_rig(database, tmp_path, "item")
