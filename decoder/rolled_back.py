@@ -50,8 +50,10 @@ def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog
     row = np.full(2 * count, -1, np.int64)
     row[present] = np.arange(present.size)
     old, new = row[:count], row[count:]
-    # The rows' own versions: a row of unknown shape has one made for it.
-    shaped = np.where(new >= 0, tuples.version[new], np.where(old >= 0, tuples.version[old], version))
+    # The rows' own versions: a row of unknown shape has one made for it. Row -1 takes the padding: there
+    # may be no row at all.
+    own = np.append(tuples.version, np.int32(NO_VERSION))
+    shaped = np.where(new >= 0, own[new], np.where(old >= 0, own[old], version))
     names = Names.of(versions)
     none = np.full(count, -1, np.int64)
     key = key_texts(text, tuples, key_places(tuples, shaped, new, old, versions))
