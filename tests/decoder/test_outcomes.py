@@ -27,8 +27,11 @@ class Session:
     count: int = 0
 
 
-STEP = st.tuples(st.integers(0, 2), st.sampled_from("aaaasrxcb"))
+STEP = st.tuples(st.integers(0, 1), st.sampled_from("aaaassrxxcb"))
 """A session, and what it does: attempt, savepoint, release, roll back to savepoint, commit, abort."""
+
+# Short lists, which hypothesis likes best, hardly ever open a savepoint, use it and end it.
+STEPS = st.lists(STEP, min_size=20, max_size=40)
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ def attempt(session: Session, mark: int | None, number: int) -> Message:
 
 @pytest.mark.property
 @settings(max_examples=150, deadline=None)
-@given(st.lists(STEP, max_size=40), CUTS, st.integers(0, 30))
+@given(STEPS, CUTS, st.integers(0, 30))
 def test_every_attempt_gets_its_outcome_once(
     steps: list[tuple[int, str]], cuts: list[int], restart: int
 ) -> None:
