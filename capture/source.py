@@ -89,6 +89,7 @@ def connect(dsn: str | None, *, application_name: str = "flux") -> psycopg.Conne
             conninfo,
             autocommit=True,
             application_name=application_name,
+            client_encoding="utf8",
             **({} if "connect_timeout" in given else {"connect_timeout": CONNECT_TIMEOUT_S}),
         )
     except psycopg.OperationalError as error:

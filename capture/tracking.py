@@ -149,21 +149,20 @@ def _resolve(connection: psycopg.Connection[Any], name: str, *, untrack: bool = 
 def _suggestion(connection: psycopg.Connection[Any], name: str) -> str:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.text("postgres/queries/names.sql")).fetchall()
-    plain = name.replace('"', "").lower()
-    spellings = {spelling.lower(): row["name"] for row in rows for spelling in _spellings(row)}
-    near = difflib.get_close_matches(plain, spellings, n=3, cutoff=0.6)
-    names = list(dict.fromkeys(spellings[match] for match in near))
-    if names:
+    # The table's own name decides, so that a common schema makes no two names alike.
+    wanted = name.replace('"', "").rsplit(".", 1)[-1].lower()
+    near = difflib.get_close_matches(wanted, {_bare(row) for row in rows}, n=3, cutoff=0.6)
+    if near:
+        names = [row["name"] for match in near for row in rows if _bare(row) == match]
         return f"did you mean {' or '.join(names)}?"
     if not rows:
         return f"database {connection.info.dbname} has no tables; is it the right one?"
     return f"there are: {', '.join(row['name'] for row in rows[:8])}{', …' if len(rows) > 8 else ''}"
 
 
-def _spellings(row: dict[str, Any]) -> tuple[str, str]:
-    """Return how a table may be typed: with its schema and without."""
+def _bare(row: dict[str, Any]) -> str:
     relation: str = row["relation"]
-    return relation, relation.split(".", 1)[1]
+    return relation.split(".", 1)[1].lower()
 
 
 def _all(connection: psycopg.Connection[Any]) -> list[_Table]:

@@ -154,21 +154,29 @@ create or replace function flux.track(relation oid, rollbacks boolean, identity_
 returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     is_new boolean := not exists (select from flux.tracked t where t.relation_id = relation);
+    busy   text := coalesce(pg_catalog.current_setting('flux.busy', true), '');
 begin
+    -- The event triggers need not follow what is done here.
+    perform pg_catalog.set_config('flux.busy', 'on', true);
     insert into flux.tracked as t (relation_id, rollbacks, identity_full)
     values (relation, track.rollbacks, track.identity_full)
     on conflict (relation_id) do update set rollbacks = excluded.rollbacks,
         identity_full = t.identity_full or excluded.identity_full;
     perform flux.arm(relation);
+    perform pg_catalog.set_config('flux.busy', busy, true);
     return is_new;
 end $$;
 
 create or replace function flux.untrack(relation oid)
 returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    busy text := coalesce(pg_catalog.current_setting('flux.busy', true), '');
 begin
+    perform pg_catalog.set_config('flux.busy', 'on', true);
     perform flux.disarm((select array_agg(m.relation_id) from flux.member m where m.root_id = relation));
     delete from flux.tracked t where t.relation_id = relation;
     perform flux.publish();
+    perform pg_catalog.set_config('flux.busy', busy, true);
 end $$;
 
 -- Tells the log what relations look like from here on. TRACK and UNTRACK come from the command line;

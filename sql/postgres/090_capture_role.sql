@@ -1,5 +1,5 @@
 -- The role that `flux up` connects as. It may replicate, read the tracked tables (their first state) and
--- send heartbeats; nothing else. No password is set: alter role flux_capture password '…', or a
+-- send heartbeats; nothing else. No password is set: alter role flux_capture password '...', or a
 -- certificate, or peer authentication.
 -- objects:
 
