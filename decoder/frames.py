@@ -29,6 +29,12 @@ INLINE_BYTES = 12
 """Longest text that an Arrow string view holds in itself (Arrow columnar format, "Variable-size
 Binary View Layout")."""
 
+_LOW_BYTES = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+"""By text length up to 8: a mask of its bytes."""
+
+_TAIL_BYTES = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(INLINE_BYTES + 1)] + [0], np.uint32)
+"""By text length: a mask of its bytes 8 to 12; longer texts keep none there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frames:
@@ -73,21 +79,16 @@ def little_endian(buffer: Bytes, position: Ints, width: int) -> npt.NDArray[np.u
 def text_views(buffer: Bytes, start: Ints, length: Ints, null: Bools | None = None) -> pa.Array:
     """Return texts as `string_view`: short ones inlined, long ones pointing into `buffer`."""
     count = start.size
-    views = np.zeros((count, 2), np.uint64)
+    views = np.empty((count, 2), np.uint64)
     size = length.astype(np.uint64)
-    head = little_endian(buffer, start, 8).astype(np.uint64)
-    # The bytes past the text are masked to zero: Arrow compares inlined views as a whole.
-    kept = np.minimum(size, 8)
-    head &= np.where(kept >= 8, ~np.uint64(0), (np.uint64(1) << (kept * np.uint64(8))) - np.uint64(1))
-    short = length <= INLINE_BYTES
-    more = np.where(short & (length > 8), start + 8, 0)
-    tail = little_endian(buffer, more, 4).astype(np.uint64)
-    over = np.where(short & (length > 8), size - np.uint64(8), np.uint64(0))
-    tail &= (np.uint64(1) << (over * np.uint64(8))) - np.uint64(1)
-    views[:, 0] = size | (head << np.uint64(32))
+    # Bytes past the text are masked to zero: Arrow compares inlined views as a whole.
+    head = little_endian(buffer, start, 8) & _LOW_BYTES[np.minimum(length, 8)]
+    tail = little_endian(buffer, start + 8, 4) & _TAIL_BYTES[np.minimum(length, INLINE_BYTES + 1)]
+    np.left_shift(head, 32, out=views[:, 0])
+    views[:, 0] |= size
     # Inlined: bytes 4..12 of the text. Pointing: buffer number (0) and offset.
-    inlined = (head >> np.uint64(32)) | (tail << np.uint64(32))
-    views[:, 1] = np.where(short, inlined, start.astype(np.uint64) << np.uint64(32))
+    inlined = (head >> 32) | (tail.astype(np.uint64) << 32)
+    views[:, 1] = np.where(length <= INLINE_BYTES, inlined, start.astype(np.uint64) << 32)
     if buffer.size > 1 << 31:
         raise DecodeError("more than 2 GiB in one batch", offset=1 << 31)
     validity = None
