@@ -1,0 +1,142 @@
+"""The demo from its start to its end: set up, let the incident happen, answer, clear up.
+
+Promises: whatever ends it (its end, an error, Ctrl-C, SIGTERM, a closed terminal), the capture and the
+server are stopped; the ledger stays. With `keep` the server stays too, unless something failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from flux.cli.demo import narration, server, shop
+from flux.cli.demo.recording import BOUNDS, Recording
+from flux.cli.setup import slot_name
+
+
+def run(*, keep: bool = False) -> None:
+    """Show what Flux shows, on a small shop. Raises `UsageError` if the server's wheel is missing."""
+    began = time.monotonic()
+    with _quiet_environment(), _stoppable():
+        folder = server.new_folder()
+        ledger = folder / "ledger"
+        done = False
+        try:
+            own = server.prepare(folder / "server")
+            try:
+                _tour(own, ledger, began)
+                done = True
+            finally:
+                if not (keep and done):
+                    with _uninterrupted():
+                        own.close()
+        finally:
+            if not done:
+                shutil.rmtree(folder, ignore_errors=True)
+        narration.farewell(folder, ledger, own if keep else None)
+
+
+def _tour(own: server.Server, ledger: Path, began: float) -> None:
+    from flux.capture.settings import Settings
+
+    narration.opening()
+    own.start()
+    shop.open_shop(own.dsn)
+    plugin, version = _install(own.dsn, ledger)
+    settings = Settings(
+        ledger=ledger,
+        source=server.DATABASE,
+        slot=slot_name(server.DATABASE),
+        plugin=plugin,
+        dsn=own.dsn,
+        bounds=BOUNDS,
+    )
+    with Recording(settings) as recording:
+        recording.await_slot()
+        narration.begun(version, time.monotonic() - began)
+        xids = []
+        for visit in shop.visits(own.dsn):
+            xids.append(visit.xid)
+            narration.visit(visit)
+        recording.await_transactions(xids)
+    narration.question(*shop.row(own.dsn))
+    for words in narration.ANSWERS:
+        _answer(words, ledger)
+    narration.explanation()
+
+
+def _install(dsn: str, ledger: Path) -> tuple[str, str]:
+    """Do what `flux init` and `flux track --rollbacks` do; return the plugin and the server's version."""
+    from flux.capture import install, source, tracking
+    from flux.ledger import create_ledger, sources
+
+    with source.connect(dsn) as connection:
+        done = install.init(connection, plugin="auto", source=server.DATABASE)
+        tracking.track(connection, shop.TABLES, rollbacks=True)
+        facts = source.facts(connection)
+    create_ledger(ledger)
+    known = sources.Source(
+        name=done.source,
+        plugin=done.plugin,
+        slot=slot_name(done.source),
+        database=facts.database,
+        host="the demo's server",
+    )
+    sources.write(ledger, known)
+    return done.plugin, facts.version
+
+
+def _answer(words: tuple[str, ...], ledger: Path) -> None:
+    """Run a command as the command line does, its answer on stdout."""
+    from flux.cli.main import app
+
+    narration.answer(words)
+    app(args=[*words, "--ledger", str(ledger)], prog_name="flux", standalone_mode=False)
+
+
+@contextlib.contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """Take libpq's settings out of the environment: PGHOSTADDR or PGOPTIONS are for another server."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+    for name in before:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does, so that it clears up."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    # What is ignored (nohup) stays so.
+    ours = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let the clearing up, which takes a second, not be interrupted itself."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

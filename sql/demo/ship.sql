@@ -1,0 +1,2 @@
+-- POST /checkout: done.
+update public.orders set state = 'paid' where id = %(order)s
