@@ -66,6 +66,7 @@ class Catalog:
         self._by_name: dict[str, Timeline] = {}
         for relation in sorted(relations, key=lambda each: each.lsn):
             self._add(relation)
+        self._from_the_start = frozenset(self._by_name)
 
     def _add(self, relation: Relation) -> int:
         timeline = self._by_id.setdefault(relation.relation_id, Timeline())
@@ -146,6 +147,8 @@ class Catalog:
                 found = timeline.at(lsn[mine])
                 # A name is not a relation: before its first bearer was known it names nothing of ours,
                 # but a table known since the start of capture may be read from before that point.
+                if name not in self._from_the_start:
+                    found[lsn[mine] < np.uint64(timeline.lsn[0])] = NO_VERSION
                 result[mine] = found
         return result
 
