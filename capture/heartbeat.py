@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import psycopg
 
@@ -31,7 +32,7 @@ class Heartbeat:
         self._changed = threading.Condition()
         self._state = (False, 0)
         self._patience_s = interval_s
-        self._asked: list[str] = []
+        self._asked: list[tuple[str, list[str]]] = []
         self._closing = False
         self._error: FluxError | None = None
         self._sent = 0
@@ -39,10 +40,10 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="flux-heartbeat", daemon=True)
         self._thread.start()
 
-    def ask(self, nonce: str) -> None:
-        """Send one now, with `nonce`."""
+    def ask(self, nonce: str, doubtful: Sequence[int] = ()) -> None:
+        """Send one now, with `nonce`; it will say of the `doubtful` transactions whether they committed."""
         with self._changed:
-            self._asked.append(nonce)
+            self._asked.append((nonce, [str(xid) for xid in doubtful]))
             self._changed.notify()
 
     def hasten(self, unresolved: bool, open_attempts: int) -> None:
@@ -77,15 +78,15 @@ class Heartbeat:
         session = sql.text("capture/heartbeat_session.sql")
         try:
             self._connection.execute(session, {"timeout_ms": str(int(self._timeout_s * 1000))})
-            while (nonce := self._next()) is not None:
-                self._connection.execute(beat, {"nonce": nonce})
+            while (due := self._next()) is not None:
+                self._connection.execute(beat, {"nonce": due[0], "doubtful": due[1]})
         except psycopg.Error as error:
             self._error = _explain(error)
         finally:
             self._connection.close()
 
-    def _next(self) -> str | None:
-        """Wait until the next one is due; return its nonce, None at the end."""
+    def _next(self) -> tuple[str, list[str]] | None:
+        """Wait until the next one is due; return its nonce and whom it names, None at the end."""
         began = time.monotonic()
         with self._changed:
             while not self._closing:
@@ -94,7 +95,7 @@ class Heartbeat:
                 left_s = began + self._patience_s - time.monotonic()
                 if left_s <= 0:
                     self._patience_s = min(self._patience_s * 1.5, self._interval_s)
-                    return ""
+                    return "", []
                 self._changed.wait(left_s)
         return None
 

@@ -36,6 +36,7 @@ class Session:
         self._backlog = Backlog(run, opened.roots)
         self._heartbeat: Heartbeat | None = None
         self._goal = ""  # the nonce that ends a run of `once`
+        self._asked_about: tuple[int, ...] = ()  # the transactions that a heartbeat on its way names
         self._nudged = False  # a heartbeat was asked for, so that the stream passes a snapshot
         self._last: Batch | None = None
         self._open = False
@@ -137,6 +138,9 @@ class Session:
             self._goal = "" if nonce and nonce == self._goal else self._goal
         if self._heartbeat is not None:
             self._heartbeat.hasten(batch.unresolved, batch.open_attempts)
+            if batch.doubtful and batch.doubtful != self._asked_about:
+                self._heartbeat.ask("", batch.doubtful)
+            self._asked_about = batch.doubtful
         for line in batch.warnings:
             self._run.say(line)
         self._run.meter.add(heartbeats=len(batch.heartbeats), ignored_messages=batch.ignored_messages)
@@ -239,7 +243,7 @@ class Session:
         self._status()
 
     def _is_done(self) -> bool:
-        return not self._goal and not self._open and not self._backlog.waiting
+        return not (self._goal or self._open or self._backlog.waiting or self._asked_about)
 
     def _ask(self) -> str:
         """Send a heartbeat that will be recognised."""

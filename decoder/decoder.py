@@ -97,6 +97,12 @@ class Decoder:
         """Return the batch of `messages`; raise `DecodeError` when they are not what they must be."""
         if not messages:
             return self._batch_of_nothing()
+        try:
+            return self._batch(messages)
+        except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+            raise DecodeError("text that is not UTF-8", offset=0) from error
+
+    def _batch(self, messages: list[bytes]) -> Batch:
         events = self._decode(gather(messages), self.catalog)
         before = self._open
         span = spans(events, before)
@@ -140,6 +146,7 @@ class Decoder:
             untracked=tuple(sorted({each for change, *_ in schema for each in change.untracked})),
             heartbeats=tuple(beat.nonce for beat in beats),
             open_attempts=self._pending.attempt_count,
+            doubtful=self._pending.doubtful,
             unresolved=self._pending.hold != LSN_MAX,
             ignored_messages=tally.ignored,
         )
@@ -155,6 +162,7 @@ class Decoder:
             confirm_lsn=self._confirm_lsn,
             open_transaction=self._open is not None,
             open_attempts=self._pending.attempt_count,
+            doubtful=self._pending.doubtful,
             unresolved=self._pending.hold != LSN_MAX,
         )
 

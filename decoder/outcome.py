@@ -3,7 +3,9 @@
 - The commit of a transaction is decoded: its attempts were committed, and the decoded changes are the truth;
   except those whose mark was not decoded with it: their savepoint was rolled back.
 - A heartbeat is decoded whose snapshot says that a transaction has ended, and no commit of it was decoded
-  before: it was aborted.
+  before: it was aborted. With one exception: a transaction whose changes all ran in savepoints may have
+  committed with nothing left of it, and then pgoutput does not show its commit. Such a transaction is
+  doubtful until a heartbeat says of it by name whether it committed.
 
 Both facts have a position, the commit that told them; the same log gives the same positions. What was told
 at or before the ledger's position is stored already.
@@ -25,6 +27,9 @@ from flux.decoder.json_tokens import positions
 from flux.model.lsn import LSN_MAX
 from flux.model.outcome import Outcome
 
+DOUBTFUL_MAX = 1000
+"""Transactions that one heartbeat is asked about."""
+
 SEGMENTS_MAX = 64
 """Pending runs kept apart before they are joined: joining copies, walking many of them is slow."""
 
@@ -37,6 +42,9 @@ class Heartbeat:
     xmax: int
     running: tuple[int, ...]
     nonce: str
+    committed: tuple[int, ...] = ()
+    """Doubtful transactions that it was asked about, and that committed."""
+    aborted: tuple[int, ...] = ()
 
     def over(self, xid: Ints) -> Bools:
         """Return which of these transactions had ended."""
@@ -52,7 +60,8 @@ def parse_heartbeat(content: bytes, commit_lsn: int) -> Heartbeat | None:
         xids = tuple(int(xid) for xid in running.split(",") if xid)
         if not 0 < int(xmin) <= int(xmax) < 1 << 62:
             return None
-        return Heartbeat(commit_lsn, int(xmax), xids, str(value.get("nonce") or ""))
+        named = [tuple(int(xid) for xid in value.get(name) or ()) for name in ("committed", "aborted")]
+        return Heartbeat(commit_lsn, int(xmax), xids, str(value.get("nonce") or ""), *named)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
@@ -81,6 +90,8 @@ class _Segment:
     table: pa.Table
     xid: Ints
     hold: int
+    at_top: Ints
+    """Transactions with an attempt outside of any savepoint: their commit cannot go unseen."""
 
 
 @dataclass(slots=True)
@@ -90,6 +101,8 @@ class Pending:
     contexts: pa.Table
     """Columns of the context fields, and `lsn`, `place` (lsn as text), `top_xid`, `hold`."""
     _segments: list[_Segment] = field(default_factory=list)
+    doubtful: tuple[int, ...] = ()
+    """Transactions that are over, but whose end only a heartbeat that names them can tell."""
 
     def add(self, attempts: pa.Table, contexts: pa.Table) -> None:
         """Take in what one run brought."""
@@ -105,6 +118,12 @@ class Pending:
     def attempt_count(self) -> int:
         """Attempts whose outcome is not known yet."""
         return sum(segment.table.num_rows for segment in self._segments)
+
+    def _doubt(self, open_xids: Ints, heartbeats: list[Heartbeat]) -> None:
+        """Note which transactions are over, by the newest heartbeat, and not told."""
+        if heartbeats:
+            over = open_xids[heartbeats[-1].over(open_xids)]
+            self.doubtful = tuple(over[:DOUBTFUL_MAX].tolist())
 
     def open_xids(self) -> set[int]:
         """Transactions that are not over."""
@@ -125,7 +144,12 @@ class Pending:
         """Settle what these commits and heartbeats settle; what stays open stays pending."""
         context_xid: Ints = self.contexts.column("top_xid").to_numpy()
         xids = np.unique(np.concatenate([context_xid, *(segment.xid for segment in self._segments)]))
-        told, committed = _tell(xids, commits, heartbeats)
+        in_savepoints = np.setdiff1d(
+            np.concatenate([np.zeros(0, np.int64), *(segment.xid for segment in self._segments)]),
+            np.concatenate([np.zeros(0, np.int64), *(segment.at_top for segment in self._segments)]),
+        )
+        told, committed = _tell(xids, in_savepoints, commits, heartbeats)
+        self._doubt(xids[told == 0], heartbeats)
         if not (told > 0).any():
             return Resolved(_empty_resolved(), self.contexts.slice(0, 0))
         over = told > 0
@@ -150,10 +174,14 @@ class Pending:
 
 
 def _segment(table: pa.Table) -> _Segment:
-    return _Segment(table, table.column("xid").to_numpy(), pc.min(table.column("hold")).as_py())
+    xid: Ints = table.column("xid").to_numpy()
+    at_top = np.unique(xid[pc.is_null(table.column("mark")).to_numpy()])
+    return _Segment(table, xid, pc.min(table.column("hold")).as_py(), at_top)
 
 
-def _tell(xids: Ints, commits: Commits, heartbeats: list[Heartbeat]) -> tuple[Lsns, Bools]:
+def _tell(
+    xids: Ints, in_savepoints: Ints, commits: Commits, heartbeats: list[Heartbeat]
+) -> tuple[Lsns, Bools]:
     """Return for each transaction the position that told its end (0: still open), and if it committed."""
     told = np.zeros(xids.size, np.uint64)
     committed = np.zeros(xids.size, np.bool_)
@@ -163,9 +191,13 @@ def _tell(xids: Ints, commits: Commits, heartbeats: list[Heartbeat]) -> tuple[Ls
         place = np.minimum(np.searchsorted(commits.xid[order], low), order.size - 1)
         committed = commits.xid[order][place] == low
         told[committed] = commits.commit_lsn[order][place][committed]
+    doubted = np.isin(xids, in_savepoints)
     for heartbeat in heartbeats:
         ended = (told == 0) & heartbeat.over(xids)
-        told[ended] = heartbeat.commit_lsn
+        unseen = ended & doubted & np.isin(xids, np.array(heartbeat.committed, np.int64))
+        committed |= unseen
+        named = np.isin(xids, np.array(heartbeat.aborted, np.int64))
+        told[unseen | (ended & (~doubted | named))] = heartbeat.commit_lsn
     return told, committed
 
 

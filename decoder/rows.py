@@ -48,6 +48,8 @@ def images(buffer: Bytes, tuples: Tuples, rows: Ints, names: Names) -> pa.Array:
     label = (names.base[tuples.version[wanted]][owner] + tuples.position[flat])[kept]
     flat = flat[kept]
     values = text_views(buffer, tuples.start[flat], tuples.length[flat], tuples.state[flat] == NULL)
+    # Text that is not UTF-8 must not reach the ledger; the server was asked for UTF-8.
+    values.validate(full=True)
     keys = names.text.take(pa.array(label))
     validity = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
     entries = pa.StructArray.from_arrays(

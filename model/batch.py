@@ -151,6 +151,8 @@ class Batch:
     unresolved: bool = False
     """An attempt or a context of a transaction that is not over was read: no position after
     `confirm_lsn` may be confirmed, not even that of a keepalive."""
+    doubtful: tuple[int, ...] = ()
+    """Transactions that the next heartbeat must name: over, but it is not told whether they committed."""
     ignored_messages: int = 0
     """Messages under our prefixes that were malformed or forged, and were ignored."""
     warnings: tuple[str, ...] = field(default=())

@@ -12,7 +12,7 @@ begin
 end $$;
 grant usage on schema flux to flux_capture;
 grant select on all tables in schema flux to flux_capture;
-grant execute on function flux.heartbeat(text) to flux_capture;
+grant execute on function flux.heartbeat(text, xid8[]) to flux_capture;
 grant execute on function flux.tree(oid) to flux_capture;
 grant execute on function flux.root(oid) to flux_capture;
 grant execute on function flux.identity_is_usable(oid) to flux_capture;

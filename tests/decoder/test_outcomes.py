@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,8 @@ class Simulation:
     """Attempt → outcome, transaction, ordinal; those that were committed are not in it."""
     ordinal: dict[int, int] = field(default_factory=dict)
     next_xid: int = 700
+    committed: list[int] = field(default_factory=list)
+    aborted: list[int] = field(default_factory=list)
 
     def step(self, who: int, action: str) -> None:
         session = self.sessions.get(who) or self._begin(who)
@@ -62,9 +65,13 @@ class Simulation:
                 self.lost[each] = ("savepoint_rolled_back", session.xid, self.ordinal[each])
         elif action == "c":
             del self.sessions[who]
-            end_transaction(self.streams, session, [mark for level in session.marks for mark in level])
+            self.committed.append(session.xid)
+            if any(session.attempts):
+                end_transaction(self.streams, session, [mark for level in session.marks for mark in level])
+            # Else nothing is left of it, and pgoutput does not show its commit.
         elif action == "b":
             del self.sessions[who]
+            self.aborted.append(session.xid)
             alive = [each for level in session.attempts for each in level]
             # What a savepoint took back before is lost with the whole transaction.
             taken_back = [each for each, (_, xid, _) in self.lost.items() if xid == session.xid]
@@ -90,10 +97,15 @@ class Simulation:
         session.attempts[-1].append(number)
         self.streams.message(attempt(session, mark, number), 0, 0)
 
-    def heartbeat(self) -> None:
+    def heartbeat(self, doubtful: Sequence[int] = ()) -> None:
         running = ",".join(str(session.xid) for session in self.sessions.values())
-        beat = json.dumps({"snapshot": f"1:{self.next_xid}:{running}", "nonce": "n"})
-        message = Message("flux.heartbeat", beat)
+        beat = {
+            "snapshot": f"1:{self.next_xid}:{running}",
+            "nonce": "n",
+            "committed": [str(xid) for xid in self.committed if xid in doubtful] or None,
+            "aborted": [str(xid) for xid in self.aborted if xid in doubtful] or None,
+        }
+        message = Message("flux.heartbeat", json.dumps(beat))
         self.streams.transaction(Transaction(self.next_xid, 1_700_000_000_000_000, (message,)), [])
 
     def told(self) -> dict[int, tuple[str, int, int]]:
@@ -120,6 +132,8 @@ def test_every_attempt_gets_its_outcome_once(
     for who, action in steps:
         simulation.step(who, action)
     simulation.heartbeat()
+    doubtful = Decoder("pgoutput", relations=[TABLE]).decode(simulation.streams.pgoutput).doubtful
+    simulation.heartbeat(doubtful)
     messages = simulation.streams.pgoutput
     assert decoded(messages, cuts) == simulation.told()
     # Once more from what was confirmed when a process died, with the position it had stored.
