@@ -54,7 +54,7 @@ def run(settings: Settings, *, say: Say, stop: threading.Event | None = None) ->
     began = time.monotonic()
     stopping = stop if stop is not None else threading.Event()
     meter = Meter()
-    with Writer.open(settings.ledger, source=settings.source) as writer, _signals(stopping):
+    with _signals(stopping), Writer.open(settings.ledger, source=settings.source) as writer:
         shared = Run(settings, writer, meter, stopping.is_set, say, stopping.wait)
         pages = _listen(settings, meter, say)
         try:

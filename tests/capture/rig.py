@@ -37,6 +37,8 @@ class Rig:
     settings: Settings
     lines: list[str] = field(default_factory=list)
     """What the runs said."""
+    running: Running | None = None
+    """The run that `start` began last."""
 
     def once(self, **changes: Any) -> Summary:
         """Capture what there is."""
@@ -44,7 +46,8 @@ class Rig:
 
     def start(self, **changes: Any) -> Running:
         """Start capturing in a thread."""
-        return Running(replace(self.settings, **changes), self.lines.append)
+        self.running = Running(replace(self.settings, **changes), self.lines.append)
+        return self.running
 
     def execute(self, *statements: str) -> None:
         """Run statements in the source, each in a transaction of its own."""
