@@ -1,0 +1,81 @@
+"""Every phenomenon, on every server and with every plugin: folding what the decoder says gives the tables."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+import pytest
+
+from flux.capture import install
+from oracle import check, corpus
+from oracle.recording import TABLES, Recording, Told
+from oracle.script import Played, Stage
+from servers import Database, on
+
+Plugin = Literal["pgoutput", "wal2json"]
+
+SERVERS = ((15, "pgoutput"), (16, "pgoutput"), (17, "pgoutput"), (18, "pgoutput"))
+"""On 15 wal2json reads the same database at the same time."""
+
+
+def plugins_of(database: Database) -> tuple[Plugin, ...]:
+    return ("pgoutput", "wal2json") if database.major == 15 else ("pgoutput",)
+
+
+@on(*SERVERS)
+@pytest.mark.parametrize("family", corpus.FAMILIES)
+def test_folding_gives_the_tables(database: Database, family: str, subtests: pytest.Subtests) -> None:
+    cases = [case for case in corpus.cases(family) if database.major in case.majors]
+    stage = Stage(database)
+    with database.connect() as connection:
+        for plugin in plugins_of(database):
+            install.init(connection, plugin=plugin)
+    recordings: dict[Plugin, Recording] = {}
+    try:
+        for case in cases:
+            stage.set_up(case)
+        for plugin in plugins_of(database):
+            recordings[plugin] = Recording(database, plugin, f"oracle_{plugin}")
+        played = [stage.play(case) for case in cases]
+        told: dict[Plugin, Told] = {}
+        for plugin, recording in recordings.items():
+            recording.catch_up()
+            told[plugin] = recording.decode()
+            for case in played:
+                if plugin not in case.case.plugins:
+                    continue
+                with subtests.test(plugin=plugin, case=case.case.name):
+                    check_case(case, told[plugin], plugin)
+            with subtests.test(plugin=plugin, check="whole"):
+                check.check_whole(told[plugin].changes, told[plugin].contexts, told[plugin].transactions)
+                assert told[plugin].open_attempts == 0
+            with subtests.test(plugin=plugin, check="cut anyhow"):
+                check_cuts(recording, told[plugin], f"{family} {database.major}")
+        if len(told) == 2:
+            with subtests.test(check="both plugins say the same"):
+                check.check_equal(told["pgoutput"], told["wal2json"])
+    finally:
+        for recording in recordings.values():
+            recording.close()
+        stage.close()
+
+
+def check_case(played: Played, told: Told, plugin: Plugin) -> None:
+    case = played.case
+    mine = {each for checkpoint in played.checkpoints for each in checkpoint.tables}
+    changes = [
+        change
+        for change in told.changes
+        if change["relation_id"] in mine or check.schema_of(change) == case.name
+    ]
+    check.check_expected(played, changes)
+    check.check_fold(played, changes, told.relations, lossy=plugin == "wal2json", resync=told.resync)
+
+
+def check_cuts(recording: Recording, whole: Told, seed: str) -> None:
+    """However the messages are cut into runs, the same comes out."""
+    cut = recording.decode(random.Random(seed))
+    for name in TABLES:
+        assert getattr(cut, name) == getattr(whole, name), f"{name} differ"
+    assert cut.resync == whole.resync
