@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flux.ledger.layout import create_ledger
 from flux.ledger.location import locate
+from flux.ledger.reader import Ledger, open_ledger
 from flux.ledger.writer import StoredPosition, Writer
 
-__all__ = ["StoredPosition", "Writer", "create_ledger", "locate"]
+__all__ = ["Ledger", "StoredPosition", "Writer", "create_ledger", "locate", "open_ledger"]

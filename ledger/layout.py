@@ -100,6 +100,7 @@ def _build(layout: Layout) -> None:
         engine.attach(lake, layout.catalog, layout.data, read_only=False)
         lake.execute("begin")
         lake.execute(sql.text("ledger/010_tables.sql"))
+        lake.execute(sql.text("ledger/015_order.sql"))
         questions.install(lake)
         lake.execute("commit")
         lake.execute(sql.text("ledger/020_options.sql"))

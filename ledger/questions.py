@@ -9,7 +9,15 @@ import duckdb
 
 from flux import sql
 
-FILES: tuple[str, ...] = ()
+FILES = (
+    "010_words",
+    "020_shapes",
+    "030_events",
+    "040_fold",
+    "050_history",
+    "060_state",
+    "070_tables",
+)
 """In the order they are made: a macro is bound to those before it."""
 
 

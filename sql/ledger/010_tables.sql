@@ -7,21 +7,17 @@ create table changes (
     op varchar, before map(varchar, varchar), after map(varchar, varchar), unchanged varchar[],
     outcome varchar, request_id varchar, actor varchar, context_id ubigint
 );
--- Compaction sorts by this: a row's history then lies in a few row groups of each file.
-alter table changes set sorted by (relation, key, commit_lsn);
 
 create table contexts (
     source varchar, context_id ubigint, xid ubigint, lsn ubigint, request_id varchar,
     actor varchar, attributes map(varchar, varchar), application_name varchar, db_user varchar,
     client_addr varchar, backend_pid integer, statement varchar
 );
-alter table contexts set sorted by (source, context_id);
 
 create table transactions (
     source varchar, xid ubigint, commit_lsn ubigint, end_lsn ubigint, "at" timestamptz,
     outcome varchar, change_count ubigint, request_ids varchar[], origin varchar
 );
-alter table transactions set sorted by (source, commit_lsn);
 
 create table relations (
     source varchar, relation_id uinteger, relation varchar, lsn ubigint,

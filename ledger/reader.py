@@ -1,0 +1,293 @@
+"""Reading a ledger: every question, while it is being written, in any number of processes.
+
+Each question is asked of one moment: the ledger as the newest commit left it when the question
+came (`catalog.Snapshot`). The files of that moment are immutable and outlive the question
+(`upkeep.READER_GRACE_S`), so a reader never waits and never sees half a transaction.
+
+A reader is an in-memory DuckDB whose views are the ledger's tables, under the same names and with
+the same macros that the ledger keeps in its catalog. It can read nothing else: see `sandbox`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from flux import sql
+from flux.ledger import answer, catalog, failure, layout, naming, questions, row, sandbox, sources, table, typed
+from flux.ledger.engine import identifier, literal
+from flux.ledger.location import locate
+from flux.ledger.moment import AsOf, Cut, resolve
+from flux.ledger.shape import Shape
+from flux.ledger.shapes import relation_of
+from flux.model.moment import Span
+from flux.model.relation import Relation
+
+MATERIALIZED = ("relations", "gaps", "baselines", "ddl")
+"""Small tables that many questions read: kept in memory instead of read from files each time."""
+
+
+def open_ledger(path: str | os.PathLike[str] | None = None) -> Ledger:
+    """Open the ledger at `path` for reading; None finds it as the command line does.
+
+    Raises `LedgerMissing`, `LedgerDamaged`.
+    """
+    return Ledger(layout.inspect(locate(path)[0]))
+
+
+class Ledger:
+    """A ledger open for questions; see the module's contract. Close it, or use it in `with`."""
+
+    def __init__(self, place: layout.Layout) -> None:
+        self._place = place
+        self._lake = sandbox.open_closed(place.data)
+        self._lake.execute(sql.text("ledger/reader/kept.sql"))
+        self._lake.execute(sql.text("ledger/010_tables.sql"))
+        self._lake.execute("use memory.main")
+        rows = self._lake.execute(sql.text("ledger/reader/columns.sql")).fetchall()
+        self._columns: dict[str, list[str]] = {}
+        for name, column in rows:
+            self._columns.setdefault(name, []).append(column)
+        self._version = -1
+        self._row_counts: dict[str, int] = {}
+        self._versions: list[tuple[str, Relation]] = []
+        self._has_typed_views = False
+        with failure.translated(place.root, "read"):
+            self._refresh()
+            questions.install(self._lake)
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def relation(self, name: str, *, source: str | None = None) -> Relation:
+        """Return the newest version of the relation that `name` means.
+
+        `users`, `public.users`, `"Odd Name"`, or a name from before a rename; a partition means its
+        root. Raises `UsageError` with near matches, or with the candidates if several fit.
+        """
+        return self._target(name, source)[1]
+
+    def relation_names(self) -> list[str]:
+        """Return the names of all relations, `schema.table`."""
+        self._refresh()
+        return naming.relation_names(self._versions)
+
+    def request(self, prefix: str) -> str:
+        """Return the request id that `prefix`, with or without `req:`, begins.
+
+        Raises `UsageError` when none or several do; several are listed.
+        """
+        self._refresh()
+        return naming.request(self._lake, prefix)
+
+    def request_span(self, prefix: str) -> Span:
+        """Return the moments of a request's first and last change. Raises as `request` does."""
+        self._refresh()
+        return naming.request_span(self._lake, naming.request(self._lake, prefix))
+
+    # -- questions --------------------------------------------------------------------------------
+
+    def history(
+        self,
+        relation: str,
+        key: str | None = None,
+        *,
+        where: Mapping[str, str | None] | None = None,
+        as_of: AsOf = None,
+        since: AsOf = None,
+        until: AsOf = None,
+        columns: Sequence[str] = (),
+        request: str | None = None,
+        outcome: str | None = None,
+        limit: int | None = None,
+        source: str | None = None,
+    ) -> pa.Table:
+        """Return what happened to a row, or to the rows that once matched `where`, oldest first.
+
+        `key` is key text (`model.key`). `columns`, `request`, `outcome`, `since` and `until` leave
+        lines out; `limit` keeps the newest so many. Columns: `answer.HISTORY`.
+        """
+        owner, target = self._target(relation, source)
+        asked = [
+            self._asked(owner, one, as_of) for one in naming.namesakes(self._versions, owner, target)
+        ]
+        wanted = row.Wanted(
+            columns=tuple(columns),
+            request=self.request(request) if request is not None else None,
+            outcome=outcome,
+            since=self._cut(owner, since) if since is not None else None,
+            until=self._cut(owner, until) if until is not None else None,
+            limit=limit,
+        )
+        with failure.translated(self._place.root, "read"):
+            return row.history(asked, key, where or {}, wanted)
+
+    def blame(
+        self, relation: str, key: str, *, as_of: AsOf = None, source: str | None = None
+    ) -> pa.Table:
+        """Return who owns each column of a row: one line a column, none if there is no such row.
+
+        Columns: `answer.BLAME`.
+        """
+        owner, target = self._target(relation, source)
+        asked = self._asked(owner, target, as_of)
+        with failure.translated(self._place.root, "read"):
+            return row.blame(asked, key)
+
+    def at(
+        self,
+        relation: str,
+        key: str | None = None,
+        *,
+        as_of: AsOf = None,
+        limit: int | None = None,
+        source: str | None = None,
+    ) -> pa.Table:
+        """Return a row, or all rows of a table, as of a moment. Columns: `answer.AT`."""
+        owner, target = self._target(relation, source)
+        cut = self._cut(owner, as_of)
+        with failure.translated(self._place.root, "read"):
+            if key is None:
+                return table.at(self._lake, target, cut, limit)
+            return row.at(self._asked(owner, target, as_of), key)
+
+    def diff(
+        self,
+        relation: str,
+        key: str | None = None,
+        *,
+        since: AsOf,
+        until: AsOf = None,
+        source: str | None = None,
+    ) -> pa.Table:
+        """Return what differs between two moments in a row or a table. Columns: `answer.DIFF`."""
+        owner, target = self._target(relation, source)
+        old, new = self._cut(owner, since), self._cut(owner, until)
+        with failure.translated(self._place.root, "read"):
+            if key is None:
+                return table.diff(self._lake, target, old, new)
+            later = self._asked(owner, target, until)
+            # Both moments in the columns of the later one.
+            return row.diff(replace(later, cut=old), later, key)
+
+    def sql(self, query: str) -> pa.Table:
+        """Return the answer of one reading SQL statement over the ledger's tables and macros.
+
+        No file of the machine can be read or written through it. Raises `UsageError` for anything
+        but a question, and for what DuckDB finds wrong with it.
+        """
+        self._refresh()
+        if not self._has_typed_views:
+            typed.refresh(self._lake)
+            self._has_typed_views = True
+        return sandbox.ask(self._lake, query)
+
+    # -- about the ledger -------------------------------------------------------------------------
+
+    def gaps(self) -> pa.Table:
+        """Return the stretches of the log that the ledger does not have, oldest first."""
+        return self._read("gaps")
+
+    def positions(self) -> pa.Table:
+        """Return the newest position of each source."""
+        return self._read("positions")
+
+    def info(self) -> dict[str, Any]:
+        """Return facts about the ledger: its path, format, sources, rows, files and bytes."""
+        self._refresh()
+        files = [file for file in self._place.data.rglob("*.parquet")]
+        return {
+            "path": str(self._place.root),
+            "format": layout.FORMAT,
+            "sources": [source.name for source in sources.read(self._place.root)],
+            "rows": {name: self._row_counts.get(name, 0) for name in sorted(self._columns)},
+            "files": len(files),
+            "bytes": sum(file.stat().st_size for file in files) + self._place.catalog.stat().st_size,
+        }
+
+    @property
+    def path(self) -> Path:
+        """The ledger's folder."""
+        return self._place.root
+
+    def close(self) -> None:
+        """Let go of the memory; the ledger itself is not touched."""
+        self._lake.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- the moment -------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> pa.Table:
+        self._refresh()
+        return self._lake.execute(sql.text(f"ledger/reader/{name}.sql")).to_arrow_table()
+
+    def _refresh(self) -> None:
+        """Make the views show the newest commit."""
+        if catalog.version(self._place.catalog) == self._version:
+            return
+        snapshot = catalog.read(self._place.catalog, self._place.data, self._columns)
+        for name, columns in self._columns.items():
+            self._show(name, columns, snapshot)
+        self._row_counts = {
+            name: snapshot.row_counts.get(name, 0) + len(snapshot.inlined.get(name, ()))
+            for name in self._columns
+        }
+        rows = self._lake.execute(sql.text("ledger/reader/versions.sql")).to_arrow_table().to_pylist()
+        self._versions = [(one["source"], relation_of(one)) for one in rows]
+        self._version = snapshot.version
+        self._has_typed_views = False
+
+    def _show(self, name: str, columns: list[str], snapshot: catalog.Snapshot) -> None:
+        listed = ", ".join(identifier(column) for column in columns)
+        files = ", ".join(literal(str(file)) for file in snapshot.files.get(name, ()))
+        inlined = snapshot.inlined.get(name, ())
+        words = {"table": identifier(name), "columns": listed, "files": files}
+        self._lake.execute(sql.text("ledger/reader/clear.sql").format(**words))
+        if inlined:
+            texts = pa.table(
+                {
+                    column: pa.array([one[number] for one in inlined], pa.string())
+                    for number, column in enumerate(columns)
+                }
+            )
+            self._lake.register("inlined", texts)
+            self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words))
+            self._lake.unregister("inlined")
+        if files and name in MATERIALIZED:
+            self._lake.execute(sql.text("ledger/reader/keep_files.sql").format(**words))
+            files = ""
+        kind = "view_of_both" if files and inlined else "view_of_files" if files else "view_of_kept"
+        self._lake.execute(sql.text(f"ledger/reader/{kind}.sql").format(**words))
+
+    def _target(self, name: str, source: str | None) -> tuple[str, Relation]:
+        self._refresh()
+        return naming.relation(self._versions, name, source)
+
+    def _cut(self, source: str, as_of: AsOf) -> Cut:
+        return resolve(self._lake, source, as_of)
+
+    def _asked(self, source: str, target: Relation, as_of: AsOf) -> row.Asked:
+        cut = self._cut(source, as_of)
+        versions = [
+            version
+            for owner, version in self._versions
+            if owner == source and version.relation_id == target.relation_id
+        ]
+        names = tuple(dict.fromkeys(version.relation for version in reversed(versions)))
+        return row.Asked(self._lake, source, target, names, Shape(versions, bound_lsn=cut.lsn), cut)
+
+
+__all__ = ["Ledger", "answer", "open_ledger"]

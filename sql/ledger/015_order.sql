@@ -1,0 +1,4 @@
+-- What compaction sorts by: a row's history then lies in a few row groups of each file.
+alter table changes set sorted by (relation, key, commit_lsn);
+alter table contexts set sorted by (source, context_id);
+alter table transactions set sorted by (source, commit_lsn);

@@ -1,0 +1,1 @@
+insert into kept.{table} by name select {columns} from read_parquet([{files}]);

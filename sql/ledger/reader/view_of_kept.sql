@@ -1,0 +1,1 @@
+create or replace view {table} as select {columns} from kept.{table};
