@@ -22,7 +22,7 @@ from flux.model.errors import Invariant, SourceError, Unreachable, UsageError
 from flux.model.relation import Column, Relation
 
 CONNECT_TIMEOUT_S = 10
-"""Unless the connection string or PGCONNECT_TIMEOUT says otherwise."""
+"""Unless the connection string says otherwise."""
 
 VERSION_MIN = 150000
 """Older servers have neither `ALTER PUBLICATION … ADD TABLE ONLY` semantics nor fixes we rely on."""
@@ -84,14 +84,11 @@ def connect(dsn: str | None, *, application_name: str = "flux") -> psycopg.Conne
     place = " ".join(
         f"{name}={given[name]}" for name in ("service", "host", "port", "dbname") if name in given
     )
+    options: dict[str, Any] = {"application_name": application_name, "client_encoding": "utf8"}
+    if "connect_timeout" not in given:
+        options["connect_timeout"] = CONNECT_TIMEOUT_S
     try:
-        return psycopg.connect(
-            conninfo,
-            autocommit=True,
-            application_name=application_name,
-            client_encoding="utf8",
-            **({} if "connect_timeout" in given else {"connect_timeout": CONNECT_TIMEOUT_S}),
-        )
+        return psycopg.connect(conninfo, autocommit=True, **options)
     except psycopg.OperationalError as error:
         raise Unreachable(
             f"cannot connect to the database ({place or 'as libpq finds it: PGHOST, PGSERVICE, …'})",

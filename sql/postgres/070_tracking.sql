@@ -36,6 +36,7 @@ declare
     tracked  flux.tracked;
     relation record;
     attempt  text := '00_flux_attempt_' || root;
+    argument text := case when pg_catalog.getdatabaseencoding() <> 'UTF8' then '''convert''' end;
 begin
     select * into strict tracked from flux.tracked t where t.relation_id = root;
     -- A tracked table that was attached to a tracked tree is no root any more.
@@ -64,13 +65,13 @@ begin
         if tracked.rollbacks and relation.oid = root and not exists (
             select from pg_catalog.pg_trigger g where g.tgrelid = root and g.tgname = attempt) then
             execute pg_catalog.format('create trigger %I after insert or update or delete on %s '
-                'for each row execute function flux.attempt()', attempt, relation.name);
+                'for each row execute function flux.attempt(%s)', attempt, relation.name, argument);
         end if;
         -- A truncated root truncates its leaves, each with its own trigger.
         if tracked.rollbacks and relation.relkind = 'r' and not exists (
             select from pg_catalog.pg_trigger g where g.tgrelid = relation.oid and g.tgname = '00_flux_attempt_truncate') then
             execute pg_catalog.format('create trigger "00_flux_attempt_truncate" after truncate on %s '
-                'for each statement execute function flux.attempt()', relation.name);
+                'for each statement execute function flux.attempt(%s)', relation.name, argument);
         end if;
         if tracked.identity_full and relation.relkind = 'r' and not flux.identity_is_usable(relation.oid) then
             insert into flux.made (kind, name, before)

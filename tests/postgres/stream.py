@@ -97,10 +97,14 @@ class Source:
         self.connection.close()
 
 
+def messages_of(events: list[Any], prefix: str) -> list[Message]:
+    """Return the messages under `prefix` among `events`."""
+    return [event for event in events if isinstance(event, Message) and event.prefix == prefix]
+
+
 def attempts(events: list[Any]) -> list[Attempt]:
     """Return the attempts among `events`."""
-    messages = [event for event in events if isinstance(event, Message)]
-    return [parse_attempt(message) for message in messages if message.prefix == "flux.attempt"]
+    return [parse_attempt(message) for message in messages_of(events, "flux.attempt")]
 
 
 def parse_attempt(message: Message) -> Attempt:

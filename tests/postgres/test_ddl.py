@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from postgres.stream import Attempt, Change, Source, attempts
+from postgres.stream import Attempt, Change, Source, attempts, messages_of
 from servers import on
 
 TWO = on((15, "pgoutput"), (18, "pgoutput"))
@@ -173,7 +173,7 @@ def test_partitions_come_and_go(new_source: Callable[..., Source]) -> None:
     asia = source.oid("events_asia")
     connection.execute("drop table events_asia")
     events_seen = source.events()
-    messages = [event.json for event in events_seen if getattr(event, "prefix", "") == "flux.ddl"][::2]
+    messages = [event.json for event in messages_of(events_seen, "flux.ddl") if event.transactional]
     assert [(message["dropped"], message["resync"]) for message in messages] == [
         ([], []),
         ([], [events]),
@@ -237,7 +237,7 @@ def test_all_tracks_what_comes_later(new_source: Callable[..., Source]) -> None:
     connection.execute("create view seen as select 1 as one")
     connection.execute("insert into later values (1)")
     events = source.events()
-    messages = [event.json for event in events if getattr(event, "prefix", "") == "flux.ddl"][::2]
+    messages = [event.json for event in messages_of(events, "flux.ddl") if event.transactional]
     assert [(message["object"], message["resync"]) for message in messages] == [
         ("public.later", []),
         ("public.filled", [source.oid("filled")]),

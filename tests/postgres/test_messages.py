@@ -66,6 +66,19 @@ def test_a_context_is_sent_once_a_transaction_and_once_a_tag(new_source: Callabl
 
 
 @TWO
+def test_each_untagged_transaction_of_a_session_has_its_context(new_source: Callable[..., Source]) -> None:
+    source = new_source(USERS)
+    source.track("users")
+    with source.database.connect() as writer:
+        source.listen()
+        for number in range(3):
+            writer.execute("insert into users values (%s)", [number])
+    events = source.events()
+    assert len(contexts(events, transactional=True)) == 3
+    assert len({attempt.context_lsn for attempt in attempts(events)} - {"-"}) == 3
+
+
+@TWO
 def test_a_tag_set_in_a_savepoint_that_is_rolled_back_is_gone_with_it(
     new_source: Callable[..., Source],
 ) -> None:
