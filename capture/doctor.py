@@ -355,7 +355,7 @@ def _coverage(examined: _Examined) -> list[Finding]:
                 "partitions",
                 "fault",
                 f"partitions came or went unnoticed: {_listed(moved)}",
-                sql=f"flux track {' '.join(moved)}",
+                sql=_commands(rows, moved),
             )
         )
     leaves = [row for row in rows if row["kind"] == "r" and row["is_permanent"] and row["is_expected"]]
@@ -367,7 +367,7 @@ def _coverage(examined: _Examined) -> list[Finding]:
                 "fault",
                 f"not published: {_listed(absent)}",
                 why="their changes are not in the stream",
-                sql=f"flux track {' '.join(absent)}",
+                sql=_commands(rows, absent),
             )
         )
     return findings or [Finding("tracked", "ok", f"{len({row['root'] for row in rows})} tables are tracked")]
@@ -385,7 +385,7 @@ def _identities(examined: _Examined) -> list[Finding]:
                     "fault",
                     f"updates and deletes of {row['relation']} FAIL in the application",
                     why="it is published with its updates and has no usable key",
-                    sql=f"flux track {row['root']}",
+                    sql=row["command"],
                 )
             )
         else:
@@ -395,7 +395,7 @@ def _identities(examined: _Examined) -> list[Finding]:
                     "warn",
                     f"{row['relation']} has no usable key: only its inserts and truncates are recorded",
                     hint="or add a primary key, which costs less",
-                    sql=f"flux track {row['root']} --identity-full",
+                    sql=f"{row['command']} --identity-full",
                 )
             )
     return findings or [Finding("replica_identity", "ok", "every table has a usable key")]
@@ -445,6 +445,11 @@ def _numbers(examined: _Examined) -> list[Finding]:
             sql="flux init --plugin pgoutput",
         )
     ]
+
+
+def _commands(rows: list[dict[str, Any]], roots: list[str]) -> str:
+    """Return what tracks these roots again, as they are tracked now."""
+    return "; ".join(sorted({row["command"] for row in rows if row["root"] in roots}))
 
 
 def _listed(names: list[str]) -> str:

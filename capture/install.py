@@ -54,11 +54,9 @@ class Installed:
 
 def objects(name: str) -> tuple[str, ...]:
     """Return the objects that the file `name` says it makes, as `comment on` takes them."""
-    for line in sql.text(name).splitlines():
-        if line.startswith("-- objects:"):
-            listed = line.removeprefix("-- objects:").split(";")
-            return tuple(entry.strip() for entry in listed if entry.strip())
-    return ()
+    lines = [line for line in sql.text(name).splitlines() if line.startswith("-- objects:")]
+    listed = [entry.strip() for line in lines for entry in line.removeprefix("-- objects:").split(";")]
+    return tuple(entry for entry in listed if entry)
 
 
 def stamp(name: str) -> str:

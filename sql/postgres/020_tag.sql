@@ -1,5 +1,6 @@
 -- The request tag: how it is set, and how it gets into the log.
--- objects: function flux.tag(text, text, text); function flux.utf8(text, boolean); function flux.tag_statement()
+-- objects: function flux.tag(text, text, text); function flux.utf8(text, boolean)
+-- objects: function flux.tag_statement()
 --
 -- The functions that run inside the application's statements are TOTAL: whatever the application set,
 -- lacks or revoked, they return. They are SECURITY DEFINER (an application role needs no right on

@@ -1,5 +1,6 @@
 -- What a relation is: its root, key, columns. The one description, for messages and for the daemon.
--- objects: function flux.tree(oid); function flux.root(oid); function flux.identity_is_usable(oid); function flux.describe(oid[])
+-- objects: function flux.tree(oid); function flux.root(oid); function flux.identity_is_usable(oid)
+-- objects: function flux.describe(oid[])
 
 -- A relation and every partition under it.
 create or replace function flux.tree(relation oid)

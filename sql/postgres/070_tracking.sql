@@ -1,5 +1,9 @@
 -- Tracking: triggers, rights and publications of the tracked tables, and the message that says so.
--- objects: function flux.emit(text, json, boolean); function flux.arm(oid); function flux.disarm_attempts(oid, text, boolean); function flux.permit(oid); function flux.disarm(oid[]); function flux.track(oid, boolean, boolean); function flux.untrack(oid); function flux.announce(text, text, oid[], oid[], oid[]); function flux.refusal(oid)
+-- objects: function flux.emit(text, json, boolean); function flux.arm(oid)
+-- objects: function flux.disarm_attempts(oid, text, boolean); function flux.permit(oid)
+-- objects: function flux.disarm(oid[]); function flux.track(oid, boolean, boolean)
+-- objects: function flux.untrack(oid); function flux.announce(text, text, oid[], oid[], oid[])
+-- objects: function flux.refusal(oid)
 
 -- One message, in UTF-8 whatever the database's encoding; returns its position.
 create or replace function flux.emit(prefix text, content json, transactional boolean)
@@ -45,7 +49,10 @@ begin
     perform flux.disarm((
         select array_agg(m.relation_id) from flux.member m
         where m.root_id = root and m.relation_id not in (select flux.tree(root))));
-    insert into flux.member (relation_id, root_id) select t, root from flux.tree(root) t
+    -- Touches no row that is right: a row lock would make migrations in other sessions wait.
+    insert into flux.member (relation_id, root_id)
+    select t, root from flux.tree(root) t
+    where not exists (select from flux.member m where m.relation_id = t and m.root_id = root)
     on conflict (relation_id) do update set root_id = excluded.root_id;
 
     for relation in

@@ -1,6 +1,7 @@
 -- Schema changes: what the event triggers call. SECURITY DEFINER, since any role runs DDL, and TOTAL:
 -- whatever goes wrong in here becomes a warning, never a failure of the application's DDL.
--- objects: function flux.ddl_end(); function flux.ddl_drop(); function flux.ddl_rewrite(); function flux.follow(text, text, oid[], oid[], oid[])
+-- objects: function flux.ddl_end(); function flux.ddl_drop(); function flux.ddl_rewrite()
+-- objects: function flux.follow(text, text, oid[], oid[], oid[])
 
 -- Arms the roots again, publishes a table that lost or regained its key where it belongs, and
 -- announces their shapes. flux.busy keeps the commands in here from being followed themselves.

@@ -77,7 +77,7 @@ def test_a_table_without_key_is_a_warning(new_source: Callable[..., Source]) -> 
     source.track("keyless")
     (finding,) = found(source)
     assert (finding.name, finding.level) == ("replica_identity", "warn")
-    assert finding.sql == "flux track keyless --identity-full"
+    assert finding.sql == "flux track 'keyless' --rollbacks --identity-full"
 
 
 @TWO

@@ -14,6 +14,8 @@ select
     n.nspname || '.' || c.relname as relation,
     l.root_id::pg_catalog.regclass::text as root,
     c.relkind::text as kind,
+    'flux track ' || pg_catalog.quote_literal(l.root_id::pg_catalog.regclass::text)
+        || case when t.rollbacks then ' --rollbacks' else '' end as command,
     l.is_expected,
     l.is_member,
     c.relpersistence = 'p' as is_permanent,
