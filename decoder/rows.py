@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 
 from flux.decoder.events import NULL, TEXT, UNCHANGED, Tuples
 from flux.decoder.frames import Bools, Bytes, Ints, text_views, texts
+from flux.model.key import composite_key_texts
 from flux.model.relation import Relation
 
 ROW_VIEW = pa.map_(pa.string(), pa.string_view())
@@ -133,32 +133,15 @@ def key_texts(buffer: Bytes, tuples: Tuples, places: KeyPlaces) -> pa.Array:
     for width in np.unique(places.width[several]).tolist():
         mine = several[places.width[several] == width]
         parts = [
-            _json_text(
-                texts(
-                    buffer, tuples.start[places.flat[column, mine]], tuples.length[places.flat[column, mine]]
-                )
-            )
+            texts(buffer, tuples.start[places.flat[column, mine]], tuples.length[places.flat[column, mine]])
             for column in range(width)
         ]
-        joined = pc.binary_join_element_wise("[", pc.binary_join_element_wise(*parts, ","), "]", "")
-        composite = pa.concat_arrays([composite, joined])
+        composite = pa.concat_arrays([composite, composite_key_texts(parts)])
         order.append(mine)
     where = np.full(places.width.size, -1, np.int64)
     where[np.concatenate(order)] = np.arange(several.size)
     taken = composite.take(pa.array(np.maximum(where, 0)))
     return pc.if_else(pa.array(where >= 0), taken, result)
-
-
-def _json_text(array: pa.Array) -> pa.Array:
-    """Return texts as JSON strings, exactly as `flux.model.key` writes them."""
-    escaped = pc.replace_substring(pc.replace_substring(array, "\\", "\\\\"), '"', '\\"')
-    control = pc.match_substring_regex(escaped, "[\\x00-\\x1f]")
-    if pc.any(control).as_py():
-        # Control characters in a key: rare enough to be written one at a time.
-        escaped = pa.array(
-            [json.dumps(text, ensure_ascii=False)[1:-1] for text in array.to_pylist()], pa.string()
-        )
-    return pc.binary_join_element_wise('"', escaped, '"', "")
 
 
 def same_texts(one: pa.Array, other: pa.Array) -> Bools:

@@ -1,13 +1,23 @@
-"""Reconciling a relation with a copy of its rows."""
+"""Reconciling a relation with a copy of its rows.
+
+The copy was read in a snapshot whose log position is known exactly. What it shows and the ledger does not
+is written one below that position, where no commit record can start: after every change that the snapshot
+saw, before every one that it did not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
+from flux import sql
+from flux.model.batch import ROW
+from flux.model.key import composite_key_texts
 from flux.model.relation import Relation
 
 
@@ -32,5 +42,78 @@ def reconcile(
     lsn: int,
     at_us: int,
 ) -> Reconciled:
-    """Write what differs between the ledger's state of `relation` as of `lsn` and `rows`."""
-    raise NotImplementedError
+    """Write what differs between the ledger's state of `relation` as of `lsn` and `rows`.
+
+    A relation of which the ledger knows no change is written as it comes, in bounded memory; else the
+    copy is staged aside first.
+    """
+    words: dict[str, Any] = {"source": source, "relation_id": relation.root_id}
+    place = {**words, "relation": relation.root, "commit_lsn": lsn - 1, "at_us": at_us}
+    first = _one(lake, "next_seq", {"source": source, "commit_lsn": lsn - 1})
+    if _one(lake, "is_first", words):
+        count = 0
+        for batch in rows:
+            _append(lake, "append", _keyed(relation, batch, first + count), place)
+            count += batch.num_rows
+        result = Reconciled(count, count, 0)
+    else:
+        result = _compare(lake, relation, rows, place, first)
+    record = {**words, "relation": relation.root, "lsn": lsn, "at_us": at_us, "row_count": result.row_count}
+    lake.execute(sql.text("ledger/baseline/record.sql"), record)
+    return result
+
+
+def _compare(
+    lake: duckdb.DuckDBPyConnection,
+    relation: Relation,
+    rows: Iterable[pa.RecordBatch],
+    place: dict[str, Any],
+    first: int,
+) -> Reconciled:
+    lake.execute(sql.text("ledger/baseline/stage.sql"))
+    try:
+        for batch in rows:
+            _append(lake, "stage_batch", _keyed(relation, batch, 0), None)
+        words = {"relation": relation.root, "before_lsn": place["commit_lsn"], "source": place["source"]}
+        lake.execute(sql.text("ledger/baseline/differences.sql"), words)
+        lake.execute(sql.text("ledger/baseline/append_differences.sql"), {**place, "first": first})
+        counts = lake.execute(sql.text("ledger/baseline/counts.sql")).fetchone() or (0, 0)
+        return Reconciled(_one(lake, "row_count", None), counts[0], counts[1])
+    finally:
+        lake.execute(sql.text("ledger/baseline/drop.sql"))
+
+
+def _append(
+    lake: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table, words: dict[str, Any] | None
+) -> None:
+    lake.register("batch", rows)
+    try:
+        lake.execute(sql.text(f"ledger/baseline/{statement}.sql"), words)
+    finally:
+        lake.unregister("batch")
+
+
+def _one(lake: duckdb.DuckDBPyConnection, statement: str, words: dict[str, Any] | None) -> Any:
+    row = lake.execute(sql.text(f"ledger/baseline/{statement}.sql"), words).fetchone()
+    return row[0] if row is not None else None
+
+
+def _keyed(relation: Relation, batch: pa.RecordBatch, first: int) -> pa.Table:
+    """Return the rows as key, image and ordinal, counted from `first`."""
+    count, names = batch.num_rows, batch.schema.names
+    # Column after column, then taken row by row.
+    values = pa.concat_arrays([batch.column(name).cast(pa.string()) for name in names])
+    order = np.arange(count * len(names)).reshape(len(names), count).T.ravel()
+    labels = pa.array(names, pa.string()).take(pa.array(np.tile(np.arange(len(names)), count)))
+    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * len(names))
+    parts = [batch.column(name).cast(pa.string()) for name in relation.key]
+    key = pa.nulls(count, pa.string())
+    if parts:
+        key = parts[0] if len(parts) == 1 else composite_key_texts(parts)
+    return pa.table(
+        {
+            "key": key,
+            "after": pa.MapArray.from_arrays(offsets, labels, values.take(pa.array(order))).cast(ROW),
+            "ordinal": pa.array(np.arange(first, first + count)),
+        }
+    )

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from flux.model.errors import UsageError
 
 
@@ -16,6 +19,27 @@ def key_text(values: Sequence[str]) -> str:
     if len(values) == 1:
         return values[0]
     return json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
+
+
+def composite_key_texts(parts: Sequence[pa.Array]) -> pa.Array:
+    """Return the key texts of many rows at once, exactly as `key_text` writes them.
+
+    `parts` are the key columns in key order, arrays of one length; null where a part is null.
+    """
+    quoted = pc.binary_join_element_wise(*(_json_texts(part) for part in parts), ",")
+    return pc.binary_join_element_wise("[", quoted, "]", "")
+
+
+def _json_texts(array: pa.Array) -> pa.Array:
+    """Return texts as JSON strings."""
+    escaped = pc.replace_substring(pc.replace_substring(array, "\\", "\\\\"), '"', '\\"')
+    if pc.any(pc.match_substring_regex(escaped, "[\\x00-\\x1f]")).as_py():
+        # Control characters in a key: rare enough to be written one at a time.
+        texts = array.to_pylist()
+        escaped = pa.array(
+            [None if t is None else json.dumps(t, ensure_ascii=False)[1:-1] for t in texts], pa.string()
+        )
+    return pc.binary_join_element_wise('"', escaped, '"', "")
 
 
 def parse_key(text: str, columns: Sequence[str]) -> str:

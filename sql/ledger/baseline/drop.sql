@@ -1,0 +1,2 @@
+drop table if exists baseline_rows;
+drop table if exists baseline_differences;

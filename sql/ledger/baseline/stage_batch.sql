@@ -1,0 +1,1 @@
+insert into baseline_rows select key, after from batch;
