@@ -135,6 +135,7 @@ def local_zone() -> tzinfo:
             return datetime.now(UTC).astimezone().tzinfo or UTC
     try:
         with open("/etc/localtime", "rb") as file:  # noqa: PTH123 - no pathlib on the way of a cold start
-            return ZoneInfo.from_file(file, key="localtime")
+            place = os.path.realpath("/etc/localtime")
+            return ZoneInfo.from_file(file, key=place.rpartition("zoneinfo/")[2])
     except (OSError, ValueError):
         return datetime.now(UTC).astimezone().tzinfo or UTC

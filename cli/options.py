@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flux.cli.completion import complete_relation
 from flux.cli.render import Format
 
 LedgerOption = Annotated[
@@ -73,6 +74,28 @@ SourceOption = Annotated[
         help="The captured database's short name; needed only if the ledger has several.",
         show_default=False,
     ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="TIME", help="From then on; or a range: 14:00..14:05.", show_default=False
+    ),
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Up to then.", show_default=False)
+]
+TableArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TABLE",
+        help='users, public.users or "Odd Name".',
+        autocompletion=complete_relation,
+        show_default=False,
+    ),
+]
+KeyArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="KEY", help="The same as --id KEY.", show_default=False),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

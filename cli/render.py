@@ -70,7 +70,7 @@ def write_rows(rows: Rows | pa.Table, target: Target) -> None:
         case Format.TABLE:
             write_text(table_lines(rows, target), target)
         case Format.JSON:
-            write_text([json_text([dict(record) for record in _named(rows)], indent=True) + "\n"], target)
+            write_list(_named(rows), target)
         case Format.JSONL:
             write_text((json_text(record) + "\n" for record in _named(rows)), target)
         case Format.CSV:
@@ -82,6 +82,19 @@ def write_rows(rows: Rows | pa.Table, target: Target) -> None:
 def write_document(document: dict[str, Any], target: Target) -> None:
     """Write one JSON document."""
     write_text([json_text(document, indent=True) + "\n"], target)
+
+
+def write_list(documents: Iterable[dict[str, Any]], target: Target) -> None:
+    """Write a JSON array, one document after the other: a whole table need not be held at once."""
+    write_text(_array(documents), target)
+
+
+def _array(documents: Iterable[dict[str, Any]]) -> Iterator[str]:
+    start = "["
+    for document in documents:
+        yield start + "\n  " + json_text(document, indent=True).replace("\n", "\n  ")
+        start = ","
+    yield "[]\n" if start == "[" else "\n]\n"
 
 
 def write_text(lines: Iterable[str], target: Target) -> None:

@@ -24,6 +24,8 @@ CHANGES_WIDTH_MAX = 64
 """Columns the changes of a line may take before they go on in the next one."""
 REQUEST_WIDTH_MIN = 8
 """Letters of a request id that are shown at least."""
+UNKNOWN = "(unknown)"
+"""Stands for an old value that the ledger never saw."""
 _TAB = 8
 
 OUTCOMES = {
@@ -47,18 +49,18 @@ class Look:
     colour: bool = False
     full: bool = False
     """Do not shorten values."""
-    lossy: frozenset[str] = frozenset()
-    """Columns whose NaN and infinities arrive as NULL."""
     key: frozenset[str] = frozenset()
     """Key columns: they stand in the heading and are not repeated when a row appears."""
+    many: bool = False
+    """The lines are of several rows: each names its own."""
 
-    def clock(self, at: datetime) -> str:
+    def clock(self, at: datetime | None) -> str:
         """Return `at` as local time, in seconds: the order of the lines says the rest."""
-        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S") if at else " " * 19
 
-    def value(self, column: str, value: str | None) -> str:
-        """Return a column's value."""
-        return value_text(value, lossy=column in self.lossy, full=self.full)
+    def value(self, value: str | None, *, lossy: bool = False) -> str:
+        """Return a value; `lossy` says that a null may have been NaN or infinite."""
+        return value_text(value, lossy=lossy, full=self.full)
 
     def paint(self, text: str, style: str) -> str:
         """Return `text` in `style`, if this look has colour."""
@@ -109,27 +111,21 @@ def counted(mutations: Sequence[Document]) -> str:
     return f"{len(mutations):,} {noun}" + (": " + ", ".join(parts) if parts else "")
 
 
-def history_lines(
-    title: str, mutations: Sequence[Document], gaps: Sequence[Document], look: Look
-) -> Iterator[str]:
+def history_lines(title: str, timeline: Sequence[Document], look: Look) -> Iterator[str]:
     """Yield the lines of a history, each with its line end, oldest change first."""
-    yield f"{look.paint(title, console.BOLD)}  ({counted(mutations)})\n\n"
-    layout = Layout.of(mutations, look)
-    names = Names([mutation["request_id"] for mutation in mutations])
-    waiting = list(gaps)
-    for mutation in mutations:
-        while waiting and _before(waiting[0], mutation):
-            yield gap_line(waiting.pop(0), look)
-        yield from layout.block(mutation, names, look)
-    for gap in waiting:
-        yield gap_line(gap, look)
+    mutations = [line for line in timeline if "gap" not in line]
+    yield f"{look.paint(console.escape(title), console.BOLD)}  ({counted(mutations)})\n\n"
+    yield from timeline_lines(timeline, Layout.of(mutations, look), look)
 
 
-def _before(gap: Document, mutation: Document) -> bool:
-    """Tell whether what is not known of `gap` comes before `mutation`."""
-    if gap.get("from_at") is not None:
-        return bool(gap["from_at"] <= mutation["at"])
-    return gap.get("to_at") is not None and bool(gap["to_at"] <= mutation["at"])
+def timeline_lines(timeline: Sequence[Document], layout: Layout, look: Look) -> Iterator[str]:
+    """Yield the lines of mutations and gaps in a layout."""
+    names = Names([line["request_id"] for line in timeline if "gap" not in line])
+    for line in timeline:
+        if "gap" in line:
+            yield gap_line(line["gap"], look)
+        else:
+            yield from layout.block(line, names, look)
 
 
 def gap_line(gap: Document, look: Look) -> str:
@@ -145,6 +141,7 @@ class Layout:
     """Where the columns of a history stand. A committed change may run through the outcome's."""
 
     op_width: int
+    key_width: int
     outcome_at: int
     who_at: int
 
@@ -163,6 +160,7 @@ class Layout:
         outcome_at = -(-(marked + 3) // _TAB) * _TAB
         return cls(
             op_width=max((len(mutation["op"]) for mutation in mutations), default=0),
+            key_width=max((cell_len(row_name(line, look)) for line in mutations), default=0) + 2 * look.many,
             outcome_at=outcome_at,
             who_at=max(plain + 3, outcome_at + outcome_width + 3 if outcome_width else 0),
         )
@@ -172,17 +170,26 @@ class Layout:
         op = Op(mutation["op"])
         outcome = OUTCOMES[Outcome(mutation["outcome"])]
         first, *others = change_lines(mutation, look) or [""]
+        row = pad(row_name(mutation, look), self.key_width)
         head = f"  {look.clock(mutation['at'])}  "
-        indent = " " * (len(head) + self.op_width + 2)
-        name = pad(op.upper(), self.op_width)
-        line = pad(first, self.outcome_at) + look.paint(outcome, console.RED) if outcome else first
-        width = cell_len(first) if not outcome else max(self.outcome_at, cell_len(first)) + len(outcome)
+        indent = " " * (len(head) + self.op_width + 2 + self.key_width)
+        name = look.paint(pad(op.upper(), self.op_width), _OP_STYLE.get(op, console.YELLOW))
+        line, width = first, cell_len(first)
+        if outcome:
+            outcome_at = max(self.outcome_at, width + 3)
+            line = pad(first, outcome_at) + look.paint(outcome, console.RED)
+            width = outcome_at + len(outcome)
         who = names.who(mutation)
         if who:
             line += " " * max(self.who_at - width, 3) + look.paint(who, console.CYAN)
-        yield f"{head}{look.paint(name, _OP_STYLE.get(op, console.YELLOW))}  {line}".rstrip() + "\n"
+        yield f"{head}{name}  {row}{line}".rstrip() + "\n"
         for other in others:
             yield f"{indent}{other}\n"
+
+
+def row_name(mutation: Document, look: Look) -> str:
+    """Return the key of a change where a history is of several rows."""
+    return look.value(mutation["key"]) if look.many and mutation["key"] is not None else ""
 
 
 def change_lines(mutation: Document, look: Look) -> list[str]:
@@ -200,22 +207,23 @@ def change_lines(mutation: Document, look: Look) -> list[str]:
 
 def _changes(mutation: Document, look: Look) -> Iterator[str]:
     """Yield `column: old → new` for an update, `column: value` where a row appears or goes."""
-    op = Op(mutation["op"])
-    changed: Document = mutation["changed"] or {}
-    side = {Op.INSERT: "to", Op.BASELINE: "to", Op.DELETE: "from"}.get(op)
+    changed: Document = mutation["changed"]
+    lossy, unknown = mutation.get("lossy", ()), mutation.get("unknown", ())
+    side = {Op.INSERT: "to", Op.BASELINE: "to", Op.DELETE: "from"}.get(Op(mutation["op"]))
     shown = changed
     if side is not None:
         shown = {
             column: pair
             for column, pair in changed.items()
-            if (pair[side] is not None or column in look.lossy) and column not in look.key
+            if (pair[side] is not None or column in lossy) and column not in look.key
         }
     for column, pair in (shown or changed).items():
         name = console.escape(column)
-        if side is None:
-            yield f"{name}: {look.value(column, pair['from'])} → {look.value(column, pair['to'])}"
-        else:
-            yield f"{name}: {look.value(column, pair[side])}"
+        if side is not None:
+            yield f"{name}: {look.value(pair[side], lossy=column in lossy)}"
+            continue
+        old = UNKNOWN if column in unknown else look.value(pair["from"], lossy=column in lossy)
+        yield f"{name}: {old} → {look.value(pair['to'], lossy=column in lossy)}"
 
 
 def blame_lines(columns: Sequence[Document], look: Look) -> Iterator[str]:
@@ -223,7 +231,7 @@ def blame_lines(columns: Sequence[Document], look: Look) -> Iterator[str]:
     requests = [column["request_id"] for column in columns]
     requests += [attempt["request_id"] for column in columns for attempt in column["rolled_back"]]
     names = Names(requests)
-    texts = [look.value(column["column"], column["value"]) for column in columns]
+    texts = [look.value(column["value"], lossy=bool(column.get("lossy"))) for column in columns]
     labels = [console.escape(column["column"]) for column in columns]
     label_width = max(map(cell_len, labels), default=0)
     value_width = max(map(cell_len, texts), default=0)
@@ -233,13 +241,13 @@ def blame_lines(columns: Sequence[Document], look: Look) -> Iterator[str]:
         start = f"  {pad(label, label_width)}   {pad(text, value_width)}   {when}  "
         line = start + look.paint(owner, console.CYAN)
         indent = " " * (cell_len(start) + cell_len(owner))
-        attempts = [_attempt(column["column"], attempt, names, look) for attempt in column["rolled_back"]]
+        attempts = [_attempt(attempt, names, look) for attempt in column["rolled_back"]]
         yield (line + ("   " + attempts[0] if attempts else "")).rstrip() + "\n"
         for attempt in attempts[1:]:
             yield f"{indent}   {attempt}\n"
 
 
-def _attempt(column: str, attempt: Document, names: Names, look: Look) -> str:
+def _attempt(attempt: Document, names: Names, look: Look) -> str:
     outcome = OUTCOMES[Outcome(attempt["outcome"])].lower()
     who = names.who(attempt) or "someone"
-    return look.paint(f"✗ {who} tried {look.value(column, attempt['value'])}, {outcome}", console.RED)
+    return look.paint(f"✗ {who} tried {look.value(attempt['value'])}, {outcome}", console.RED)

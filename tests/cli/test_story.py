@@ -50,10 +50,8 @@ MUTATIONS = [
 ]
 
 
-def history(
-    mutations: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None, look: Look = PLAIN
-) -> str:
-    return "".join(history_lines("users id=42", mutations, gaps or [], look))
+def history(mutations: list[dict[str, Any]], look: Look = PLAIN) -> str:
+    return "".join(history_lines("users id=42", mutations, look))
 
 
 def test_the_history_of_the_contract() -> None:
@@ -101,7 +99,7 @@ def test_the_blame_of_the_contract() -> None:
 def test_a_gap_lies_where_it_is() -> None:
     lost = {"from_at": at("13:00:00"), "to_at": at("13:30:00"), "reason": "the slot was lost"}
     open_gap = {"from_at": at("15:00:00"), "to_at": None, "reason": "capture is\x1b[2J behind"}
-    lines = history(MUTATIONS, [lost, open_gap]).splitlines()
+    lines = history([MUTATIONS[0], {"gap": lost}, *MUTATIONS[1:], {"gap": open_gap}]).splitlines()
     assert lines[3] == (
         "  -- gap: 2026-03-10 13:00:00 to 2026-03-10 13:30:00, changes may be missing: the slot was lost"
     )
@@ -113,23 +111,39 @@ def test_a_gap_lies_where_it_is() -> None:
 def test_special_values() -> None:
     text = history(
         [
-            mutation("12:00:00", "update", {"score": ("1", None), "note": ("x", ""), "id": ("41", "42")}),
+            mutation(
+                "12:00:00",
+                "update",
+                {"score": ("1", None), "note": (None, ""), "id": ("41", "42")},
+                lossy=["score"],
+                unknown=["note"],
+            ),
             mutation("12:00:01", "update", {"note": ("", "a\nb\x1b[31m\u202e")}),
             mutation(
                 "12:00:02", "update", {"note": ("y", "0123456789" * 10)}, outcome="savepoint_rolled_back"
             ),
             mutation("12:00:03", "delete", {"note": ("y", None), "id": ("42", None)}),
         ],
-        look=Look(zone=ZoneInfo("Europe/Berlin"), lossy=frozenset({"score"}), key=frozenset({"id"})),
+        look=Look(zone=ZoneInfo("Europe/Berlin"), key=frozenset({"id"})),
     )
     assert text == (
         "users id=42  (4 mutations: 3 committed, 1 rolled back to a savepoint)\n"
         "\n"
-        "  2026-03-10 13:00:00  UPDATE  score: 1 → null or NaN, note: x → '', id: 41 → 42\n"
+        "  2026-03-10 13:00:00  UPDATE  score: 1 → null or NaN, note: (unknown) → '', id: 41 → 42\n"
         "  2026-03-10 13:00:01  UPDATE  note: '' → a\\nb\\x1b[31m\\u202e\n"
         "  2026-03-10 13:00:02  UPDATE  note: y → 012345678901234567890123…78901234567890123456789"
         "      ROLLED BACK TO SAVEPOINT\n"
         "  2026-03-10 13:00:03  DELETE  note: y\n"
+    )
+
+
+def test_a_history_of_many_rows_names_each() -> None:
+    rows = [MUTATIONS[1] | {"key": "42"}, MUTATIONS[3] | {"key": "1042"}]
+    assert "".join(history_lines("users", rows, Look(zone=UTC, many=True))) == (
+        "users  (2 mutations: 1 committed, 1 rolled back)\n"
+        "\n"
+        "  2026-03-10 14:21:59  UPDATE  42    name: null → Alice Smith              req:a3c91ef0\n"
+        "  2026-03-10 14:22:01  UPDATE  1042  plan: pro → null        ROLLED BACK   req:550e8400\n"
     )
 
 
