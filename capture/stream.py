@@ -22,6 +22,8 @@ from flux.model.batch import Batch
 
 _WAIT_S_MAX = 1.0
 """The loop goes round at least this often."""
+_GATHER_S = 0.05
+"""Between two looks at what arrived while messages are held."""
 
 
 class Session:
@@ -40,6 +42,9 @@ class Session:
         self._nudged = False  # a heartbeat was asked for, so that the stream passes a snapshot
         self._last: Batch | None = None
         self._open = False
+        self._held: list[bytes] = []  # received, to be decoded together
+        self._held_bytes = 0
+        self._held_since = 0.0
         self._appended_rows = 0
         self._appended_bytes = 0
         self._appended_since = 0.0
@@ -70,7 +75,7 @@ class Session:
         while not self._run.stop():
             self._heartbeat.check()
             self._receive()
-            if not self._open:
+            if not self._open and not self._held:
                 if self._appended_rows and self._due():
                     self._flush()
                 self._confirm_idle()
@@ -79,6 +84,7 @@ class Session:
                 self._flush()
                 return True
             self._report()
+        self._decode()
         if not self._open:
             self._flush()
         return False
@@ -110,11 +116,31 @@ class Session:
         snapshot.close()
 
     def _receive(self) -> None:
-        """Take what arrived, decode it, append it; wait a little when there is nothing."""
-        messages = self._stream.receive(bytes_max=self._bounds.receive_bytes_max, wait_s=self._wait_s())
-        if not messages:
+        """Take what arrived and hold it for a moment; then decode and append all of it at once.
+
+        A file of the ledger for each message of a busy source would be its end.
+        """
+        room = self._bounds.receive_bytes_max - self._held_bytes
+        messages = self._stream.receive(bytes_max=max(room, 1), wait_s=self._wait_s())
+        now = time.monotonic()
+        if messages:
+            self._held_since = self._held_since if self._held else now
+            self._held += messages
+            self._held_bytes += sum(map(len, messages))
+        if not self._held:
             return
-        size = sum(map(len, messages))
+        left_s = self._held_since + self._window_s - now
+        if self._held_bytes >= self._bounds.receive_bytes_max or left_s <= 0:
+            self._decode()
+        elif messages:
+            self._run.wait(min(left_s, _GATHER_S))
+
+    def _decode(self) -> None:
+        """Decode what is held and append it to the ledger's open transaction."""
+        if not self._held:
+            return
+        messages, size = self._held, self._held_bytes
+        self._held, self._held_bytes = [], 0
         self._run.meter.add(messages=len(messages), bytes=size)
         batch = self._opened.decoder.decode(messages)
         if not self._stream.exact_numbers:
@@ -126,7 +152,7 @@ class Session:
         if batch.row_count or batch.untracked:
             self._run.writer.append(batch)
             if not self._appended_rows:
-                self._appended_since = time.monotonic()
+                self._appended_since = self._held_since
             # A batch may bring nothing but the end of a table's tracking: that counts as a row.
             self._appended_rows += batch.row_count or 1
         if self._appended_rows:
@@ -151,10 +177,21 @@ class Session:
     def _wait_s(self) -> float:
         """How long to wait for messages before something else is due."""
         if self._backlog.waiting:
-            return 0.05
+            return _GATHER_S
+        if self._held:
+            return max(0.0, self._held_since + self._window_s - time.monotonic())
         if self._appended_rows and not self._open:
             return max(0.0, self._appended_since + self._bounds.flush_interval_s - time.monotonic())
         return _WAIT_S_MAX
+
+    @property
+    def _window_s(self) -> float:
+        """How long a message is held; `once` has nobody to wait for."""
+        return (
+            min(_GATHER_S, self._bounds.flush_interval_s)
+            if self._run.settings.once
+            else self._bounds.flush_interval_s
+        )
 
     def _due(self) -> bool:
         """Tell whether a bound of the batch is reached."""

@@ -32,6 +32,8 @@ class Load:
     chance: random.Random
     fate: dict[str, str] = field(default_factory=dict)
     """Value that was written → its outcome; what a crash left in doubt is not in it."""
+    unflushed: dict[str, str] = field(default_factory=dict)
+    """The same, not yet followed by a commit: a crash of the server may take it out of the log."""
     doubtful: set[str] = field(default_factory=set)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -45,7 +47,10 @@ class Load:
                         self._transaction(connection, f"{self.number}.{serial}")
                         self.ended.wait(0.01)
             except psycopg.OperationalError:
+                self.doubtful.update(self.unflushed)
+                self.unflushed.clear()
                 self.ended.wait(0.1)
+        self.doubtful.update(self.unflushed)
 
     def _transaction(self, connection: psycopg.Connection[tuple[object, ...]], name: str) -> None:
         row = self.chance.randrange(1, 101)
@@ -62,9 +67,12 @@ class Load:
         else:
             connection.commit()
         self.doubtful.difference_update(values)
-        self.fate[values[0]] = "rolled_back" if kind == "rolled_back" else "committed"
+        self.unflushed[values[0]] = "rolled_back" if kind == "rolled_back" else "committed"
         if kind == "savepoint_rolled_back":
-            self.fate[values[1]] = kind
+            self.unflushed[values[1]] = kind
+        if kind != "rolled_back":
+            self.fate.update(self.unflushed)
+            self.unflushed.clear()
 
 
 @pytest.mark.crash
