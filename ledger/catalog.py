@@ -90,5 +90,7 @@ def read(file: Path, data: Path, columns: dict[str, Sequence[str]]) -> Snapshot:
                 names = ", ".join(identifier(name) for name in columns[table])
                 text = sql.text("ledger/catalog/inlined_rows.sql")
                 rows = connection.execute(text.format(columns=names, table=identifier(kept)))
-                inlined.setdefault(table, []).extend(rows)
+                # SQLite gives back numbers where it was given numbers.
+                kept_rows = [tuple(None if v is None else str(v) for v in row) for row in rows]
+                inlined.setdefault(table, []).extend(kept_rows)
     return Snapshot(number, files, {table: rows for table, rows in inlined.items() if rows}, counts)
