@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from flux.capture import source
 from flux.decoder import Decoder
-from flux.decoder.slot import create_slot
+from flux.decoder.slot import create_slot, drop_slot
 from flux.decoder.wire import Stream, open_stream
 from flux.model.batch import Batch
 from flux.model.relation import Relation
@@ -146,6 +146,11 @@ class Recording:
         """End the stream."""
         self._stream.close()
         self._connection.close()
+
+    def drop(self) -> None:
+        """End the stream and drop its slot."""
+        self.close()
+        drop_slot(self._database.dsn, self._slot)
 
     def _look_up(self, relation: int | str) -> Relation | None:
         self.lookups.append(relation)

@@ -143,19 +143,19 @@ class Stage:
     def play(self, case: Case) -> Played:
         """Run the steps of a case."""
         played = Played(case)
-        played.checkpoints.append(self._look(case, "the setup"))
+        played.checkpoints.append(self.look(case, "the setup"))
         try:
             for step in steps_of(case.steps):
                 self._do(case, step)
                 try:
-                    played.checkpoints.append(self._look(case, step.text))
+                    played.checkpoints.append(self.look(case, step.text))
                 except psycopg.errors.LockNotAvailable:
                     continue
             # What is left open is rolled back here, for certain before the stream is caught up.
             for connection in self._sessions.values():
                 if not connection.closed:
                     connection.execute("rollback") if connection.info.transaction_status else None
-            played.checkpoints.append(self._look(case, "the end"))
+            played.checkpoints.append(self.look(case, "the end"))
         finally:
             for connection in self._sessions.values():
                 connection.close()
@@ -211,7 +211,8 @@ class Stage:
             self._sessions[name] = connection
         return connection
 
-    def _look(self, case: Case, after: str) -> Checkpoint:
+    def look(self, case: Case, after: str) -> Checkpoint:
+        """Read the tables of a case; LockNotAvailable when a session holds one against reading."""
         tables = truth.read(self._observer, case.name)
         row = self._observer.execute("select pg_current_wal_insert_lsn()::text").fetchone()
         assert row is not None
