@@ -248,6 +248,8 @@ def _start(
         )
         done = {each.relation_id for each in run.writer.baselines() if each.lsn >= known.generation_lsn}
         tracked = _tracked(connection)
+        if not tracked:
+            run.say("no table is tracked yet: flux track TABLE")
         roots = tuple(root for root in tracked if root not in done or root in known.pending)
         return Opened(connection, system, known, stream, decoder, snapshot, roots)
     except BaseException:

@@ -24,6 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from flux import sql
 from flux.decoder.slot import (
     await_result,
     connect_replication,
@@ -402,11 +403,8 @@ def _try_start(
 
 def _sender_timeout_s(connection: psycopg.Connection[Any]) -> float:
     """wal_sender_timeout of this connection in seconds, 0 when it is off."""
-    row = execute(
-        connection,
-        "select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'",
-        doing="read wal_sender_timeout",
-    )
+    query = sql.text("wire/sender_timeout.sql")
+    row = execute(connection, query, doing="read wal_sender_timeout")
     return int(row[0][0] or 0) / 1000 if row else 0.0
 
 

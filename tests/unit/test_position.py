@@ -42,7 +42,7 @@ def test_what_may_go_on() -> None:
     examine(confirmed=None)
     examine(slot=None, stored=None, confirmed=None)  # a new source
     examine(stored=None, confirmed=None)  # a slot that `flux init` made
-    examine(stored=None, confirmed=CONFIRMED.with_pending((1,)) and replace(CONFIRMED, commit_lsn=0))
+    examine(stored=None, confirmed=replace(CONFIRMED, commit_lsn=0))
     examine(slot=replace(SLOT, confirmed_lsn=400))  # a server that crashed remembers less
     examine(stored=replace(STORED, end_lsn=700, commit_lsn=690))  # attempts were open
     examine(
