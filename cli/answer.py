@@ -8,7 +8,7 @@ another old value) and `lossy` (NULLs that may have been NaN) appear where there
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flux.cli.render import Rows
@@ -126,9 +126,11 @@ def row_document(row: Document) -> Document:
     return document | ({"lossy": row["lossy"]} if row.get("lossy") else {})
 
 
-def difference_document(row: Document) -> Document:
-    """Return `{"key","op","changed":{column: {"from","to"}}}`."""
-    document = {"key": row["key"], "op": row["op"], "changed": row["changed"] or {}}
+def difference_document(row: Document, columns: Sequence[str]) -> Document:
+    """Return `{"key","op","changed":{column: {"from","to"}}}`, in the order of the table's `columns`."""
+    changed = row["changed"] or {}
+    order = [name for name in columns if name in changed] + [name for name in changed if name not in columns]
+    document = {"key": row["key"], "op": row["op"], "changed": {name: changed[name] for name in order}}
     return document | ({"lossy": row["lossy"]} if row.get("lossy") else {})
 
 

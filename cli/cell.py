@@ -68,8 +68,7 @@ def cell_text(value: Any, zone: tzinfo, *, full: bool = False) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (Mapping, list, tuple)):
-        text = orjson.dumps(plain(value)).decode()
-        return value_text(text, full=full)
+        return value_text(json_text(value), full=full)
     return value_text(str(plain(value)), full=full)
 
 
@@ -80,8 +79,7 @@ def cell_csv(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = orjson.dumps(value).decode() if isinstance(value, (dict, list)) else str(value)
-    text = escape_cell(text)
+    text = json_text(value) if isinstance(value, (dict, list)) else escape_cell(str(value))
     if not text or text != text.strip() or any(mark in text for mark in ',"\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

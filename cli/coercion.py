@@ -13,10 +13,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import typer
+
 
 def lighten(command: Any) -> None:
     """Give every parameter of `command`, and of the commands in it, a light coercion."""
-    for parameter in command.params:
+    # With a context, because the help option is made for one.
+    for parameter in command.get_params(typer.Context(command, **command.context_settings)):
         parameter._runtime_param = Light(parameter)
     children: Iterable[Any] = getattr(command, "commands", {}).values()
     for child in children:

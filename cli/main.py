@@ -12,12 +12,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from flux.cli import capture, config, console, health, ledger, query, setup, state
+from flux.cli import console
 from flux.cli.coercion import lighten
 from flux.model.errors import FluxError, UsageError
 
@@ -41,33 +42,31 @@ EXITS = {
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def group(name: str, help_text: str) -> typer.Typer:
-    """Return a group of commands that prints its help when called alone."""
-    made = typer.Typer(
-        name=name,
-        help=help_text,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings=SETTINGS,
-    )
+COMMANDS = {
+    "demo": "flux.cli.show:demo",
+    "init": "flux.cli.setup:init",
+    "track": "flux.cli.setup:track",
+    "untrack": "flux.cli.setup:untrack",
+    "up": "flux.cli.capture:up",
+    "status": "flux.cli.health:status",
+    "doctor": "flux.cli.health:doctor",
+    "state": {
+        "history": "flux.cli.state:history",
+        "blame": "flux.cli.state:blame",
+        "at": "flux.cli.state:at",
+        "diff": "flux.cli.state:diff",
+    },
+    "sql": "flux.cli.query:sql",
+    "ledger": {"info": "flux.cli.ledger:info", "compact": "flux.cli.ledger:compact"},
+    "config": {"show": "flux.cli.config:show"},
+}
+"""Every command and where it lives, in the order in which a newcomer meets them."""
 
-    def alone(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            console.out(context.get_help() + "\n")
-
-    made.callback(invoke_without_command=True, help=help_text)(alone)
-    return made
-
-
-def add(parent: typer.Typer, name: str, command: Callable[..., None]) -> None:
-    """Hang a command into the tree; the first sentence of its docstring is its line in the list."""
-    first = (command.__doc__ or "").strip().split("\n")[0]
-    parent.command(name, short_help=first.partition(". ")[0].rstrip("."))(command)
-
-
-app = typer.Typer(
-    name="flux", rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=SETTINGS
-)
+GROUPS = {
+    "state": "What happened to rows: history, blame, at, diff",
+    "ledger": "Look after the ledger: info, compact",
+    "config": "Settings and where they come from",
+}
 
 
 def _version(value: bool) -> None:
@@ -78,7 +77,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001 - its callback answers
@@ -93,45 +91,55 @@ def root(
     See it at once: flux demo. On your database: flux init, flux track TABLE --rollbacks,
     flux up; then flux state history TABLE --id KEY.
     """
+    alone(context)
+
+
+def alone(context: typer.Context) -> None:
+    """Print the help of a group that was called without a command."""
     if context.invoked_subcommand is None:
         console.out(context.get_help() + "\n")
 
 
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave its server and ledger up afterwards.")] = False,
-) -> None:
-    """Show it on a small shop: an incident happens, is captured, and is answered."""
-    from flux.cli.demo import run as run_demo
+def tree(words: Sequence[str] = ()) -> Any:
+    """Return the tree of commands; only the branch of the first of `words`, if that names one.
 
-    run_demo(keep=keep)
-
-
-def _assemble() -> None:
-    """Hang every command into the tree, in the order in which a newcomer meets them."""
-    add(app, "demo", demo)
-    add(app, "init", setup.init)
-    add(app, "track", setup.track)
-    add(app, "untrack", setup.untrack)
-    add(app, "up", capture.up)
-    add(app, "status", health.status)
-    add(app, "doctor", health.doctor)
-    states = group("state", "What happened to rows: history, blame, at, diff.")
-    add(states, "history", state.history)
-    add(states, "blame", state.blame)
-    add(states, "at", state.at)
-    add(states, "diff", state.diff)
-    app.add_typer(states)
-    add(app, "sql", query.sql)
-    ledgers = group("ledger", "Look after the ledger: info, compact.")
-    add(ledgers, "info", ledger.info)
-    add(ledgers, "compact", ledger.compact)
-    app.add_typer(ledgers)
-    configs = group("config", "Settings and where they come from.")
-    add(configs, "show", config.show)
-    app.add_typer(configs)
+    Importing every command's module for one of them takes a tenth of a cold answer's time.
+    """
+    app = _group("flux", root)
+    chosen = words[0] if words and words[0] in COMMANDS else None
+    for name, place in COMMANDS.items():
+        if chosen not in {None, name}:
+            continue
+        if isinstance(place, str):
+            _add(app, name, place)
+            continue
+        branch = _group(name, alone, GROUPS[name])
+        for child, child_place in place.items():
+            _add(branch, child, child_place)
+        app.add_typer(branch)
+    command = typer.main.get_command(app)
+    lighten(command)
+    return command
 
 
-_assemble()
+def _group(name: str, called: Callable[..., None], help_text: str | None = None) -> typer.Typer:
+    made = typer.Typer(
+        name=name,
+        help=help_text,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=SETTINGS,
+    )
+    made.callback(invoke_without_command=True, help=help_text)(called)
+    return made
+
+
+def _add(parent: typer.Typer, name: str, place: str) -> None:
+    """Hang a command into the tree; the first sentence of its docstring is its line in the list."""
+    module, _, function = place.partition(":")
+    command = getattr(import_module(module), function)
+    first = (command.__doc__ or "").strip().split("\n")[0].partition(". ")[0]
+    parent.command(name, short_help=first.rstrip("."))(command)
 
 
 def main() -> NoReturn:
@@ -144,9 +152,7 @@ def run(arguments: Sequence[str]) -> int:
     console.prepare_streams()
     words, debug = _without_debug(arguments)
     try:
-        command = typer.main.get_command(app)
-        lighten(command)
-        code = command(args=words, prog_name="flux", standalone_mode=False)
+        code = tree(words)(args=words, prog_name="flux", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_went_away()

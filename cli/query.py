@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _HELP = """\
 End a query with ; to run it. \\d lists what can be asked, \\q or Ctrl-D leaves, Ctrl-C drops the line.
 The tables are changes, contexts, transactions, relations, ddl, gaps, positions; for each captured
-table there are current.NAME (its rows now) and history.NAME (its changes).
+table there are current.NAME (its rows now) and history.NAME (its changes). Quote "at": it is a keyword.
 """
 
 
@@ -53,7 +53,7 @@ def sql(
 ) -> None:
     """Ask the ledger in SQL (DuckDB's), read-only; a prompt without a query.
 
-    Example: flux sql "select at, op, key from changes where relation = 'public.users' order by at"
+    Example: flux sql "select op, key, request_id from changes where relation = 'public.users'"
     """
     given = [text for text in (query, command, file) if text is not None]
     if len(given) > 1:
@@ -83,7 +83,7 @@ def _answer(reader: Ledger, query: str, limit: int, where: Target) -> None:
     table = reader.sql(query)
     if limit and table.num_rows > limit:
         write_rows(table.slice(0, limit), where)
-        announce_truncation(limit, "rows")
+        announce_truncation(limit, "first", "row")
     else:
         write_rows(table, where)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from flux.cli.main import EXITS, app
+from flux.cli.main import EXITS, tree
 
 _HEAD = """\
 # The command line
@@ -79,7 +79,7 @@ The first that is there counts; `flux config show` says which it was.
 
 def reference() -> str:
     """Return the whole document."""
-    command = typer.main.get_command(app)
+    command = tree()
     parts = [_HEAD, "## Commands\n"]
     parts += [
         f"- [`{path}`](#{path.replace(' ', '-')}): {short(made)}" for path, made in leaves(command, "flux")

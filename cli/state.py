@@ -122,7 +122,7 @@ def history(  # noqa: PLR0913, PLR0917 - the options of a command
             raise question.nothing(reader)
         _write_history(answer, question, goal)
         if truncated:
-            announce_truncation(limit, "mutations", kept=", the newest")
+            announce_truncation(limit, "newest", "mutation")
         if not question.is_answered(answer):
             raise question.nothing(reader)
 
@@ -182,7 +182,7 @@ def _follow(reader: Ledger, question: Question, goal: Target) -> None:
             write_text(timeline_lines(lines, layout, look), goal)
         layout = layout or Layout.of([line for line in lines if "gap" not in line], look)
         if truncated:
-            announce_truncation(question.limit, "mutations", kept=", the newest")
+            announce_truncation(question.limit, "newest", "mutation")
         _warn_of_mismatches(lines)
         sys.stdout.flush()
 
@@ -261,7 +261,7 @@ def at(  # noqa: PLR0913, PLR0917 - the options of a command
         truncated = wanted is not None and answer.num_rows > limit
         _write_rows_at(answer.slice(0, limit) if truncated else answer, subject, goal)
         if truncated:
-            announce_truncation(limit, "rows")
+            announce_truncation(limit, "first", "row")
         if subject.key is not None and not answer.num_rows:
             raise not_there(reader, subject, moment, source)
 
@@ -327,7 +327,7 @@ def diff(  # noqa: PLR0913, PLR0917 - the options of a command
         truncated = bool(limit) and answer.num_rows > limit
         _write_differences(answer.slice(0, limit) if truncated else answer, subject, goal, (since, until))
         if truncated:
-            announce_truncation(limit, "rows")
+            announce_truncation(limit, "first", "row")
     if answer.num_rows:
         raise typer.Exit(1)
     console.note(f"nothing of {subject.title} differs")
@@ -339,7 +339,8 @@ def _write_differences(
     if goal.format in _BINARY:
         write_columns(answer, goal)
         return
-    differences = [difference_document(row) for row in rows_of(answer)]
+    columns = [column.name for column in subject.relation.columns]
+    differences = [difference_document(row, columns) for row in rows_of(answer)]
     if goal.format is Format.JSON:
         start, end = (None if moment is None else moment_text(moment, UTC) for moment in moments)
         heading = {"relation": subject.relation.root, "from": start, "to": end}

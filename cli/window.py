@@ -93,6 +93,7 @@ class Clock:
         return self.ledger.request_span(prefix)
 
 
-def announce_truncation(limit: int, noun: str, *, kept: str = "") -> None:
-    """Say on stderr that there is more."""
-    console.warn(f"only {limit:,} {noun} shown{kept}; --limit 0 shows all")
+def announce_truncation(limit: int, which: str, noun: str) -> None:
+    """Say on stderr that there is more than the `first` or `newest` so many."""
+    shown = f"{noun} is" if limit == 1 else f"{limit:,} {noun}s are"
+    console.warn(f"only the {which} {shown} shown; --limit 0 shows all")
