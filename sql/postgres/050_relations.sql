@@ -41,7 +41,8 @@ returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
     from pg_catalog.pg_class c where c.oid = relation
 $$;
 
--- JSON array of descriptions, by relation_id. Texts are printed under fixed settings.
+-- JSON array of descriptions, by relation_id. Texts are printed under fixed settings. A partitioned
+-- table below the root holds no rows and is left out.
 create or replace function flux.describe(relations oid[])
 returns json language sql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' set intervalstyle = 'postgres'
@@ -64,7 +65,8 @@ set bytea_output = 'hex' set extra_float_digits = 1 as $$
     left join lateral (
         select array_agg(a.attname::text order by k.n) as names
         from (select i.indkey, i.indnkeyatts from pg_catalog.pg_index i
-              where i.indrelid = c.oid and i.indisvalid
+              -- Not a deferrable one: until its check two rows have one key.
+              where i.indrelid = c.oid and i.indisvalid and i.indimmediate
                 and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end
               limit 1) i
         cross join lateral unnest(i.indkey::int2[]) with ordinality k (attnum, n)
@@ -78,11 +80,16 @@ set bytea_output = 'hex' set extra_float_digits = 1 as $$
             'is_key', coalesce(a.attname::text = any (identity.names), false),
             'not_null', a.attnotnull,
             'generated', a.attgenerated <> '',
-            'missing', case when a.atthasmissing then (a.attmissingval::text::text[])[1] end
+            -- A partitioned table has none itself: its leaves do.
+            'missing', case when a.atthasmissing then (a.attmissingval::text::text[])[1]
+                when c.relkind = 'p' then (
+                    select (l.attmissingval::text::text[])[1]
+                    from flux.tree(c.oid) leaf (oid) join pg_catalog.pg_attribute l on l.attrelid = leaf.oid
+                    where l.attname = a.attname and l.atthasmissing limit 1) end
         ) order by a.attnum), '[]') as list
         from pg_catalog.pg_attribute a
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) attributes
-    where c.oid = any (relations)
+    where c.oid = any (relations) and (c.relkind <> 'p' or c.oid = root.oid)
 $$;
 
 revoke execute on function flux.tree(oid) from public;

@@ -72,6 +72,33 @@ begin
             end loop;
         end if;
 
+        -- With a type the texts of stored values change, and no row change says so: a renamed label, an
+        -- attribute more. All but ADD VALUE count, also what cannot be told (DDL inside a function).
+        if tg_tag = 'ALTER TYPE' and (pg_catalog.current_query() !~* 'add\s+value'
+                or pg_catalog.current_query() ~* 'rename\s+value|attribute') then
+            with recursive changed (type_id) as (
+                select c.objid from pg_catalog.pg_event_trigger_ddl_commands() c
+                where c.classid = 'pg_catalog.pg_type'::regclass
+                union
+                select r.reltype from pg_catalog.pg_class r where r.oid = any (touched) and r.relkind = 'c'
+                union
+                select d.type_id from changed cross join lateral (
+                    select t.oid from pg_catalog.pg_type t
+                    where t.typelem = changed.type_id or t.typbasetype = changed.type_id
+                    union all
+                    select m.oid from pg_catalog.pg_range g cross join lateral (values (g.rngtypid), (g.rngmultitypid)) m (oid)
+                    where g.rngsubtype = changed.type_id
+                    union all
+                    select r.reltype from pg_catalog.pg_attribute a join pg_catalog.pg_class r on r.oid = a.attrelid
+                    where a.atttypid = changed.type_id and not a.attisdropped and r.reltype <> 0
+                ) d (type_id)
+            )
+            select resync || coalesce(array_agg(distinct m.root_id), '{}') into resync
+            from flux.member m
+            join pg_catalog.pg_attribute a on a.attrelid = m.relation_id and a.attnum > 0 and not a.attisdropped
+            where a.atttypid in (select changed.type_id from changed);
+        end if;
+
         -- Roots of what was touched, of what inherits from it, and of what left a tree.
         with recursive below (relation_id) as (
             select t from pg_catalog.unnest(touched) t
