@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -30,12 +31,12 @@ def opening() -> None:
     _say("A small shop, a PostgreSQL of its own, an incident; nothing of yours is touched.")
 
 
-def begun(version: str, seconds: float) -> None:
+def begun(version: str) -> None:
     """Say what was set up, as the commands that do it elsewhere."""
     _say()
     _command(("init",), "")
     _command(("track", *shop.TABLES, "--rollbacks"), "")
-    _command(("up",), f"  # captures PostgreSQL {version} from now on ({seconds:.1f} s since the start)")
+    _command(("up",), f"  # reads the log of this PostgreSQL {version} from now on")
     _say()
     _say("The shop at work:")
 
@@ -44,13 +45,15 @@ def visit(one: shop.Visit) -> None:
     """Say what happened in the shop."""
     name = f"req:{one.request_id[:8]}" if one.request_id else "untagged"
     _say(f"  {name:<12}  {one.what:<14}  {one.result}")
+    if one.error:
+        _say(f"  {'':<12}  {'':<14}  ERROR: {one.error}")
 
 
 def question(plan: str | None, credit: int) -> None:
     """Say what the database knows of the failure: nothing."""
     _say()
-    _say(f"The checkout says the plan was null. The database says: plan = {plan}, credit = {credit}.")
-    _say("Its transaction was rolled back, and with it every trace. Not so here:")
+    _say(f"The error says that plan was null; the table says plan = {plan}, credit = {credit}. Who set it?")
+    _say("The rollback took that change back, and no trace of it is left in the database. Flux has it:")
 
 
 def answer(words: tuple[str, ...]) -> None:
@@ -62,18 +65,23 @@ def answer(words: tuple[str, ...]) -> None:
 def explanation() -> None:
     """Say what the answers show."""
     _say()
-    _say("So it was the failing request itself that set plan to null, just before its payment was refused;")
-    _say("the rollback took it back. The next checkout's voucher went back to its savepoint, and Carol's")
-    _say("fix by hand shows as hers. No change to the shop but its tag: the log of the database told it.")
+    _say(
+        "The failing request itself set plan to null, a moment before its payment was refused. Carol's fix by"
+    )
+    _say("hand shows as hers; the next checkout's voucher went back to its savepoint. All that the shop does")
+    _say("for this is tag its transactions: the rest was read from the database's log.")
 
 
 def farewell(folder: Path, ledger: Path, server: Server | None) -> None:
     """Print the commands to go on with; each works as it stands."""
     _say()
     _say("Go on asking, the ledger stays:")
+    if (programs := _off_path()) is not None:
+        _line(f'export PATH="{programs}:$PATH"')
     _line(f"export FLUX_LEDGER={quote(str(ledger))}")
+    width = max(len(command(words)) for words, _ in FOLLOW_UPS[1:])
     for words, why in FOLLOW_UPS:
-        _line(f"{command(words)}  # {why}")
+        _line(f"{command(words):<{width}}  # {why}")
     if server is None:
         _line(f"rm -r {quote(str(folder))}  # when you have seen enough")
         return
@@ -81,36 +89,34 @@ def farewell(folder: Path, ledger: Path, server: Server | None) -> None:
     _say(f"The server is up (process {server.pid}); change something, capture it, ask again:")
     _line(f"export FLUX_DSN={quote(server.dsn)}")
     _line(f'{server.programs / "psql"} "$FLUX_DSN"')
-    _line(f"{command(('up', '--once'))}")
+    _line(command(("up", "--once")))
     _line(f"kill -INT {server.pid}  # stops it; then: rm -r {quote(str(folder))}")
 
 
 def command(words: tuple[str, ...]) -> str:
-    """Return the command as one types it in a shell, with the path of `flux` if it needs one."""
-    return " ".join(quote(word) for word in (_program(), *words))
+    """Return the command as one types it in a shell."""
+    return " ".join(quote(word) for word in ("flux", *words))
 
 
 def quote(word: str) -> str:
     """Return `word` for a shell, in double quotes where it needs any and that is enough."""
-    import shlex
-
     if shlex.quote(word) == word:
         return word
     return f'"{word}"' if not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
-def _program() -> str:
-    """Return what starts this program: `flux` if the shell finds this one by that name, else its path."""
+def _off_path() -> Path | None:
+    """Return the folder of this `flux` if the shell does not find it by its name."""
     ours = Path(sys.executable).with_name("flux")
     found = shutil.which("flux")
     if not ours.exists() or (found is not None and Path(found).samefile(ours)):
-        return "flux"
-    return str(ours)
+        return None
+    return ours.parent
 
 
 def _command(words: tuple[str, ...], rest: str) -> None:
     """Show a command at a prompt."""
-    line = console.escape("$ " + " ".join(quote(word) for word in ("flux", *words)))
+    line = console.escape(f"$ {command(words)}")
     sys.stdout.flush()
     colour = console.has_colour(sys.stderr)
     sys.stderr.write(console.paint(line, console.BOLD, colour=colour) + rest + "\n")

@@ -98,7 +98,7 @@ def new_folder() -> Path:
     """Return a new folder for a demo: the system's temporary one unless that does not suit a server."""
     place = Path(tempfile.gettempdir())
     length = len(str(place / "flux-demo-12345678" / "server" / ".s.PGSQL.5432").encode())
-    if length > SOCKET_LENGTH_MAX or (os.getuid() == 0 and not _open_to_all(place)):
+    if length > SOCKET_LENGTH_MAX or (os.getuid() == 0 and not open_to_all(place)):
         place = Path("/tmp")  # noqa: S108 - the folder itself is new and named by chance
     folder = Path(tempfile.mkdtemp(prefix="flux-demo-", dir=place))
     if os.getuid() == 0:
@@ -141,7 +141,7 @@ def _unprivileged_user() -> str:
     )
 
 
-def _open_to_all(folder: Path) -> bool:
+def open_to_all(folder: Path) -> bool:
     """Tell whether any user may pass through `folder` and every folder above it."""
     path = folder.resolve()
     return all(each.stat().st_mode & 0o001 for each in (path, *path.parents))
@@ -149,7 +149,7 @@ def _open_to_all(folder: Path) -> bool:
 
 def _reachable(programs: Path, folder: Path, user: str) -> Path:
     """Return `programs`, or a copy of them in `folder` when `user` may not get at them (below /root)."""
-    if _open_to_all(programs):
+    if open_to_all(programs):
         return programs
     installed = programs.parent
     module = installed.parent

@@ -42,6 +42,8 @@ class Visit:
     request_id: str | None
     xid: int
     """Its transaction, committed or not."""
+    error: str = ""
+    """What the database refused."""
 
 
 class VoucherExpired(Exception):
@@ -108,7 +110,7 @@ def _failing_checkout(shop: Connection) -> Visit:
             _buy(shop, TEAPOT, plan=None)
     except psycopg.errors.NotNullViolation as error:
         message = error.diag.message_primary or ""
-    return Visit("POST /checkout", f"500 ERROR: {message}", CHECKOUT, xid)
+    return Visit("POST /checkout", "500, rolled back", CHECKOUT, xid, message)
 
 
 def _checkout(shop: Connection) -> Visit:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -22,7 +21,6 @@ from flux.cli.setup import slot_name
 
 def run(*, keep: bool = False) -> None:
     """Show what Flux shows, on a small shop. Raises `UsageError` if the server's wheel is missing."""
-    began = time.monotonic()
     with _quiet_environment(), _stoppable():
         folder = server.new_folder()
         ledger = folder / "ledger"
@@ -30,7 +28,7 @@ def run(*, keep: bool = False) -> None:
         try:
             own = server.prepare(folder / "server")
             try:
-                _tour(own, ledger, began)
+                _tour(own, ledger)
                 done = True
             finally:
                 if not (keep and done):
@@ -42,7 +40,7 @@ def run(*, keep: bool = False) -> None:
         narration.farewell(folder, ledger, own if keep else None)
 
 
-def _tour(own: server.Server, ledger: Path, began: float) -> None:
+def _tour(own: server.Server, ledger: Path) -> None:
     from flux.capture.settings import Settings
 
     narration.opening()
@@ -59,7 +57,7 @@ def _tour(own: server.Server, ledger: Path, began: float) -> None:
     )
     with Recording(settings) as recording:
         recording.await_slot()
-        narration.begun(version, time.monotonic() - began)
+        narration.begun(version)
         xids = []
         for visit in shop.visits(own.dsn):
             xids.append(visit.xid)
@@ -94,10 +92,10 @@ def _install(dsn: str, ledger: Path) -> tuple[str, str]:
 
 def _answer(words: tuple[str, ...], ledger: Path) -> None:
     """Run a command as the command line does, its answer on stdout."""
-    from flux.cli.main import app
+    from flux.cli.main import tree
 
     narration.answer(words)
-    app(args=[*words, "--ledger", str(ledger)], prog_name="flux", standalone_mode=False)
+    tree(words)(args=[*words, "--ledger", str(ledger)], prog_name="flux", standalone_mode=False)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,17 @@ def place() -> Iterator[Path]:
         for pid in server_pids(folder):
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder)
+
+
+def flux_for_all() -> list[str]:
+    """Return a command for `flux` that any user may run: root's own Python may lie where nobody gets."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = sysconfig.get_path("purelib")
+    program = f"import site; site.addsitedir({packages!r}); from flux.cli.main import main; main()"
+    for python in (sys.executable, *(str(Path(folder) / name) for folder in ("/usr/bin", "/usr/local/bin"))):
+        if Path(python).exists() and server.open_to_all(Path(python)) and server.open_to_all(Path(packages)):
+            return [python, "-c", program]
+    pytest.skip(f"no {name} or no packages that an ordinary user may use")
 
 
 def server_pids(folder: Path) -> list[int]:
@@ -222,13 +234,8 @@ def test_a_missing_wheel_says_what_to_install(place: Path, monkeypatch: pytest.M
 def test_it_runs_as_an_ordinary_user(place: Path) -> None:
     account = pwd.getpwnam("nobody")
     shutil.chown(place, account.pw_uid, account.pw_gid)
-    seen = subprocess.run(
-        [FLUX, "--version"], user=account.pw_uid, group=account.pw_gid, extra_groups=[], check=False, cwd="/"
-    )
-    if seen.returncode != 0:
-        pytest.skip("this working copy is out of the reach of the user nobody")
     done = subprocess.run(
-        [FLUX, "demo"],
+        [*flux_for_all(), "demo"],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

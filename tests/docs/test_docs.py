@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from flux.cli.main import EXITS, app
+from flux.cli.main import EXITS, tree
 from flux.cli.reference import leaves
 from servers.fixtures import on
 from servers.server import Database
@@ -43,8 +42,8 @@ def commands(text: str) -> Iterator[list[str]]:
             yield shlex.split(line.replace("…", "X"), comments=True)[1:]
 
 
-def tree() -> dict[tuple[str, ...], Any]:
-    found = leaves(typer.main.get_command(app), "flux")
+def known_commands() -> dict[tuple[str, ...], Any]:
+    found = leaves(tree(), "flux")
     return {tuple(path.split()[1:]): command for path, command in found}
 
 
@@ -54,7 +53,7 @@ def options_of(command: Any) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=identify)
 def test_every_command_and_option_exists(document: Path) -> None:
-    known = tree()
+    known = known_commands()
     groups = {path[0] for path in known if len(path) > 1}
     wrong = []
     for words in commands(document.read_text()):
