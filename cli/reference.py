@@ -19,7 +19,11 @@ _HEAD = """\
 <!-- Made by `python -m flux.cli.reference`; do not edit. -->
 
 Answers go to stdout, everything else to stderr. The bytes are the same on a terminal and in a pipe,
-colour apart. `--debug` may stand anywhere and shows where an error was raised.
+colour apart. `--debug` may stand anywhere and shows where an error was raised. `flux help COMMAND` is
+`flux COMMAND --help`; `flux --version` prints the version.
+
+`flux --install-completion` teaches your shell to complete commands, options, the ledger's tables and
+recent request ids; `flux --show-completion` prints what it would install.
 """
 
 _FORMATS = """\
