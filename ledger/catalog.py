@@ -42,7 +42,9 @@ def _reading(file: Path) -> Iterator[sqlite3.Connection]:
     """One read transaction on the catalog."""
     try:
         with closing(
-            sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            sqlite3.connect(
+                f"{file.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+            )
         ) as connection:
             connection.execute("begin")
             yield connection

@@ -32,11 +32,11 @@ def flush_file(file: Path) -> None:
 def write_file(file: Path, text: str) -> None:
     """Replace the content of `file`: after a crash it is the old or the new one, whole."""
     draft = file.with_name(file.name + ".new")
-    with open(draft, "w", encoding="utf-8") as handle:
+    with draft.open("w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(draft, file)
+    draft.replace(file)
     flush_folder(file.parent)
 
 
@@ -60,9 +60,9 @@ class DataFiles:
         new = listed - self._durable
         for name in new:
             flush_file(Path(name))
-        folders = {Path(name).parent for name in new}
+        own = {Path(name).parent for name in new}
         # A table's first file also makes the folders above it.
-        for folder in folders | {parent for folder in folders for parent in folder.parents}:
+        for folder in own.union(*(one.parents for one in own)):
             if folder == self._data or self._data in folder.parents:
                 flush_folder(folder)
         self._durable = listed

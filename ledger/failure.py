@@ -13,26 +13,29 @@ from flux.model.errors import LedgerDamaged, LedgerError, LedgerLocked
 
 _REMEDIES: tuple[tuple[re.Pattern[str], type[LedgerError], str, str], ...] = (
     (
-        re.compile(r"no space left|disk is full|database or disk is full|disk quota", re.I),
+        re.compile(r"no space left|disk is full|database or disk is full|disk quota", re.IGNORECASE),
         LedgerError,
         "the disk is full",
         "free space on it, then run the command again: nothing that was committed is lost",
     ),
     (
-        re.compile(r"database is locked", re.I),
+        re.compile(r"database is locked", re.IGNORECASE),
         LedgerLocked,
         "another process holds the catalog's lock",
         "run it again in a moment",
     ),
     (
-        re.compile(r"read-?only file system|permission denied|readonly database", re.I),
+        re.compile(r"read-?only file system|permission denied|readonly database", re.IGNORECASE),
         LedgerError,
         "the ledger's folder cannot be written",
         "check the folder's owner and permissions",
     ),
     (
-        re.compile(r"malformed|not a database|no such table|no magic bytes|footer|corrupt|"
-                   r"does not exist|no files found|cannot open file|unable to open|too small", re.I),
+        re.compile(
+            r"malformed|not a database|no such table|no magic bytes|footer|corrupt|"
+            r"does not exist|no files found|cannot open file|unable to open|too small",
+            re.IGNORECASE,
+        ),
         LedgerDamaged,
         "a file of it is damaged or missing",
         "restore the folder from a backup; `flux ledger verify` names what is wrong",

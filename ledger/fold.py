@@ -48,6 +48,7 @@ class Event:
 
     @property
     def is_committed(self) -> bool:
+        """Whether it is part of the row's state; an attempt is not."""
         return self.outcome == Outcome.COMMITTED
 
 
@@ -186,10 +187,8 @@ class Fold:
     def _add_attempt(self, event: Event) -> None:
         line = Line(event, own_changes(event, self._shape))
         if event.op == Op.TRUNCATE:
-            for key, life in self.live.items():
-                if self._is_asked(key):
-                    self._loose.append(line)
-                    break
+            if any(self._is_asked(key) for key in self.live):
+                self._loose.append(line)
             return
         life = self.live.get(event.key or "") or self.live.get(event.old_key or "")
         if self._is_asked(event.key, event.old_key):

@@ -1,6 +1,6 @@
 """What lies in a ledger's folder: making one, and telling that a folder is one.
 
-    ledger.json      {"format": 1, "made_by": "flux 0.1.0"}: what makes the folder a ledger
+    ledger.json      {"format": 1, …}: what makes the folder a ledger
     catalog.sqlite   the DuckLake catalog
     data/            Parquet files, immutable once the catalog names them
     sources.json     what is captured into it (no password)
@@ -106,9 +106,23 @@ def _build(layout: Layout) -> None:
         lake.execute(sql.text("ledger/020_options.sql"))
     finally:
         lake.close()
-    mark = {"format": FORMAT, "made_by": f"flux {__version__}"}
-    durability.write_file(layout.mark, json.dumps(mark, indent=2) + "\n")
+    _write_mark(layout)
     durability.flush_folder(layout.root)
+
+
+def _write_mark(layout: Layout) -> None:
+    mark = {"format": FORMAT, "made_by": f"flux {__version__}", "macros": questions.digest()}
+    durability.write_file(layout.mark, json.dumps(mark, indent=2) + "\n")
+
+
+def upgrade(layout: Layout, lake: duckdb.DuckDBPyConnection) -> None:
+    """Give the ledger, attached for writing, this version's macros if it has another's."""
+    mark = json.loads(layout.mark.read_text(encoding="utf-8"))
+    if mark.get("macros") != questions.digest():
+        lake.execute("begin")
+        questions.install(lake)
+        lake.execute("commit")
+        _write_mark(layout)
 
 
 def inspect(root: Path) -> Layout:

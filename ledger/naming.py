@@ -33,9 +33,7 @@ def _newest(versions: Versions) -> dict[tuple[str, int], Relation]:
 
 def relation_names(versions: Versions) -> list[str]:
     """Return the newest name of every relation that is its own root, sorted."""
-    return sorted(
-        {one.relation for one in _newest(versions).values() if one.root_id == one.relation_id}
-    )
+    return sorted({one.relation for one in _newest(versions).values() if one.root_id == one.relation_id})
 
 
 def parts(name: str) -> list[str]:
@@ -52,7 +50,9 @@ def parts(name: str) -> list[str]:
             break
         end += 1
     if not found or end <= len(name) - 1 or len(found) > 2 or name.endswith("."):
-        raise UsageError(f"not the name of a table: {name!r}", hint='write it as users, public.users or "Odd Name"')
+        raise UsageError(
+            f"not the name of a table: {name!r}", hint='write it as users, public.users or "Odd Name"'
+        )
     return found
 
 

@@ -5,6 +5,8 @@ They are stored there so that plain DuckDB has them too; Flux asks through the s
 
 from __future__ import annotations
 
+import hashlib
+
 import duckdb
 
 from flux import sql
@@ -27,5 +29,7 @@ def install(lake: duckdb.DuckDBPyConnection) -> None:
         lake.execute(sql.text(f"ledger/macros/{name}.sql"))
 
 
-def upgrade(lake: duckdb.DuckDBPyConnection) -> None:
-    """Replace the macros if they are another version's."""
+def digest() -> str:
+    """Return what tells this version's macros from another's."""
+    text = "".join(sql.text(f"ledger/macros/{name}.sql") for name in FILES)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

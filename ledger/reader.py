@@ -15,13 +15,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-import duckdb
 import pyarrow as pa
 
 from flux import sql
-from flux.ledger import answer, catalog, failure, layout, naming, questions, row, sandbox, sources, table, typed
+from flux.ledger import (
+    answer,
+    catalog,
+    failure,
+    layout,
+    naming,
+    questions,
+    row,
+    sandbox,
+    sources,
+    table,
+    typed,
+)
 from flux.ledger.engine import identifier, literal
 from flux.ledger.location import locate
 from flux.ledger.moment import AsOf, Cut, resolve
@@ -93,7 +104,7 @@ class Ledger:
 
     # -- questions --------------------------------------------------------------------------------
 
-    def history(
+    def history(  # noqa: PLR0913 -- each narrows one thing, by name only
         self,
         relation: str,
         key: str | None = None,
@@ -114,9 +125,7 @@ class Ledger:
         lines out; `limit` keeps the newest so many. Columns: `answer.HISTORY`.
         """
         owner, target = self._target(relation, source)
-        asked = [
-            self._asked(owner, one, as_of) for one in naming.namesakes(self._versions, owner, target)
-        ]
+        asked = [self._asked(owner, one, as_of) for one in naming.namesakes(self._versions, owner, target)]
         wanted = row.Wanted(
             columns=tuple(columns),
             request=self.request(request) if request is not None else None,
@@ -128,9 +137,7 @@ class Ledger:
         with failure.translated(self._place.root, "read"):
             return row.history(asked, key, where or {}, wanted)
 
-    def blame(
-        self, relation: str, key: str, *, as_of: AsOf = None, source: str | None = None
-    ) -> pa.Table:
+    def blame(self, relation: str, key: str, *, as_of: AsOf = None, source: str | None = None) -> pa.Table:
         """Return who owns each column of a row: one line a column, none if there is no such row.
 
         Columns: `answer.BLAME`.
@@ -201,7 +208,7 @@ class Ledger:
     def info(self) -> dict[str, Any]:
         """Return facts about the ledger: its path, format, sources, rows, files and bytes."""
         self._refresh()
-        files = [file for file in self._place.data.rglob("*.parquet")]
+        files = list(self._place.data.rglob("*.parquet"))
         return {
             "path": str(self._place.root),
             "format": layout.FORMAT,
@@ -220,7 +227,7 @@ class Ledger:
         """Let go of the memory; the ledger itself is not touched."""
         self._lake.close()
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

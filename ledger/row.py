@@ -64,21 +64,29 @@ class Wanted:
 
     def has_gap(self, gap: Mapping[str, Any]) -> bool:
         """Tell whether a gap lies where lines are wanted."""
-        return self._is_between(gap["from_lsn"], gap["from_us"]) or self._is_between(gap["to_lsn"], gap["to_us"])
+        return self._is_between(gap["from_lsn"], gap["from_us"]) or self._is_between(
+            gap["to_lsn"], gap["to_us"]
+        )
 
     def _is_between(self, place_lsn: int, at_us: int | None) -> bool:
         if self.since is not None:
-            mark, here = (self.since.at_us, at_us) if self.since.at_us is not None else (self.since.lsn, place_lsn)
+            mark, here = (
+                (self.since.at_us, at_us) if self.since.at_us is not None else (self.since.lsn, place_lsn)
+            )
             if here is None or here < mark:
                 return False
         if self.until is not None:
-            mark, here = (self.until.at_us, at_us) if self.until.at_us is not None else (self.until.lsn, place_lsn)
+            mark, here = (
+                (self.until.at_us, at_us) if self.until.at_us is not None else (self.until.lsn, place_lsn)
+            )
             if here is None or here > mark:
                 return False
         return True
 
 
-def history(asked: Sequence[Asked], key: str | None, where: Mapping[str, str | None], wanted: Wanted) -> pa.Table:
+def history(
+    asked: Sequence[Asked], key: str | None, where: Mapping[str, str | None], wanted: Wanted
+) -> pa.Table:
     """Return the history of a row, or of the rows that `where` once fitted; see `Ledger.history`.
 
     `asked` are the relation and those of its name that were dropped before it.
@@ -100,9 +108,7 @@ def history(asked: Sequence[Asked], key: str | None, where: Mapping[str, str | N
 
 def _lines(asked: Asked, key: str | None, where: Mapping[str, str | None]) -> Iterable[Line]:
     if key is None and not asked.relation.key:
-        yield from (
-            Line(event, own_changes(event, asked.shape)) for event in _matching(asked, where)
-        )
+        yield from (Line(event, own_changes(event, asked.shape)) for event in _matching(asked, where))
         return
     keys = [key] if key is not None else None
     if key is None and where:
@@ -134,7 +140,9 @@ def at(asked: Asked, key: str) -> pa.Table:
                 "relation_id": asked.relation.relation_id,
                 "key": key,
                 "row": list(image.items()),
-                "lossy": [label for label, value in image.items() if value is None and _is_lossy(asked, label)],
+                "lossy": [
+                    label for label, value in image.items() if value is None and _is_lossy(asked, label)
+                ],
             }
         )
     return pa.Table.from_pylist(rows, schema=answer.AT)
@@ -178,9 +186,14 @@ def blame(asked: Asked, key: str) -> pa.Table:
         value, owner = life.state[column.col], life.owners.get(column.col)
         given = {"op": "ddl", "lsn": column.since_lsn, **_ddl(asked, column.since_lsn)}
         rows.append(
-            {"column": column.label, "value": value, "source": asked.source,
-             "relation_id": asked.relation.relation_id, "lossy": value is None and column.is_lossy,
-             "rolled_back": _rolled_back(life, column.col, value, owner)}
+            {
+                "column": column.label,
+                "value": value,
+                "source": asked.source,
+                "relation_id": asked.relation.relation_id,
+                "lossy": value is None and column.is_lossy,
+                "rolled_back": _rolled_back(life, column.col, value, owner),
+            }
             | (answer.owner_row(owner, contexts) if owner is not None else given)
         )
     return pa.Table.from_pylist(rows, schema=answer.BLAME)
@@ -190,10 +203,16 @@ def _rolled_back(life: Life, col: str, value: str | None, owner: Event | None) -
     """The later attempts to make the column something else."""
     after = _order(owner) if owner is not None else _order(life.first)
     return [
-        {"value": new, "at": line.event.at_us, "request_id": line.event.request_id,
-         "outcome": line.event.outcome, "lsn": line.event.lsn}
+        {
+            "value": new,
+            "at": line.event.at_us,
+            "request_id": line.event.request_id,
+            "outcome": line.event.outcome,
+            "lsn": line.event.lsn,
+        }
         for line in sorted(life.lines, key=lambda line: _order(line.event))
-        if not line.event.is_committed and line.event.op in {Op.INSERT, Op.UPDATE}
+        if not line.event.is_committed
+        and line.event.op in {Op.INSERT, Op.UPDATE}
         and _order(line.event) > after
         for column, _, new in line.changed
         if column.col == col and new != value
@@ -252,7 +271,9 @@ def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:
     while before != len(lineage):
         before = len(lineage)
         lineage |= dict.fromkeys(
-            move.old_key for move in moves if move.is_committed and move.key in lineage and move.old_key is not None
+            move.old_key
+            for move in moves
+            if move.is_committed and move.key in lineage and move.old_key is not None
         )
     if len(lineage) == 1:
         found = _scan(asked, "key", key=next(iter(lineage)))
@@ -273,9 +294,8 @@ def _matching(asked: Asked, where: Mapping[str, str | None]) -> list[Event]:
 def _in_order(asked: Asked, found: list[Event]) -> list[Event]:
     landed = _landed(asked, [one for one in found if one.outcome == Outcome.SAVEPOINT_ROLLED_BACK])
     placed = []
-    for event in found:
-        if event.old_key == event.key and event.old_key is not None:
-            event = replace(event, old_key=None)
+    for one in found:
+        event = replace(one, old_key=None) if one.old_key == one.key else one
         if event.outcome == Outcome.SAVEPOINT_ROLLED_BACK:
             commits = [lsn for lsn in landed.get(event.xid, ()) if lsn > event.lsn]
             event = replace(event, place_lsn=min(commits, default=event.lsn))

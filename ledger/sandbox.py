@@ -56,7 +56,9 @@ def ask(lake: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
         return lake.execute(statements[-1]).to_arrow_table()
     except duckdb.Error as error:
         first, *rest = str(error).splitlines()
-        raise UsageError(f"cannot answer: {first}", why=" ".join(line.strip() for line in rest if line.strip())) from error
+        raise UsageError(
+            f"cannot answer: {first}", why=" ".join(line.strip() for line in rest if line.strip())
+        ) from error
 
 
 def _require_reading(lake: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:

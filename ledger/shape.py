@@ -60,9 +60,7 @@ class Shape:
             for version in ordered
         ]
         known = {
-            col: _known(col, ordered, identities, newest)
-            for names in identities
-            for col in names.values()
+            col: _known(col, ordered, identities, newest) for names in identities for col in names.values()
         }
         self._columns = [{name: known[col] for name, col in names.items()} for names in identities]
         self._by_name = {name: column for names in self._columns for name, column in names.items()}
@@ -85,6 +83,10 @@ class Shape:
         found = self._at(lsn).get(name) or self._by_name.get(name)
         return found or Known(f"name {name}", name, None, 0, None, is_lossy=False)
 
+    def names(self, col: str) -> set[str]:
+        """Return every name the column ever had."""
+        return {name for names in self._columns for name, column in names.items() if column.col == col}
+
     def has(self, col: str, lsn: int) -> bool:
         """Tell whether the version at `lsn` has the column; without versions every one does."""
         return not self._starts or any(column.col == col for column in self._at(lsn).values())
@@ -103,11 +105,7 @@ def _known(col: str, versions: Sequence[Relation], identities: list[dict[str, st
     ]
     visible = [column.name for number, column, _ in bearers if number <= newest]
     place = next(
-        (
-            version.columns.index(column) + 1
-            for number, column, version in bearers
-            if number == newest
-        ),
+        (version.columns.index(column) + 1 for number, column, version in bearers if number == newest),
         None,
     )
     first, _, first_version = bearers[0]

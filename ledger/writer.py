@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux import sql
-from flux.ledger import baseline, engine, failure, layout, questions, typed, upkeep
+from flux.ledger import baseline, engine, failure, layout, typed, upkeep
 from flux.ledger.durability import DataFiles
 from flux.ledger.location import locate
 from flux.ledger.lock import Lock
@@ -71,7 +71,9 @@ class StoredBaseline:
 class Writer:
     """See the module's contract. Made by `Writer.open`, closed by `close` or a `with` block."""
 
-    def __init__(self, place: layout.Layout, source: str, lock: Lock, lake: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, place: layout.Layout, source: str, lock: Lock, lake: duckdb.DuckDBPyConnection
+    ) -> None:
         self._place = place
         self._source = source
         self._lock = lock
@@ -80,7 +82,8 @@ class Writer:
         self._is_open = False
         self._row_count = 0
         self._reached: Position | None = None
-        self._reshaped = False
+        self._reshaped: set[int] = set()
+        self._is_changed = False
         self._stored = self._read_position()
 
     @classmethod
@@ -97,7 +100,7 @@ class Writer:
             lake.execute("set memory_limit = ?", [WRITER_MEMORY_MAX])
             with failure.translated(place.root, "open"):
                 engine.attach(lake, place.catalog, place.data, read_only=False)
-                questions.upgrade(lake)
+                layout.upgrade(place, lake)
                 return cls(place, source, lock, lake)
         except BaseException:
             lock.release()
@@ -144,7 +147,8 @@ class Writer:
             self._insert("append_relations", "relations", batch.relations)
             if batch.untracked:
                 self._ask("untrack", {"source": self._source, "roots": list(batch.untracked)})
-            self._reshaped |= batch.relations.num_rows > 0 or bool(batch.untracked)
+            self._reshaped.update(batch.relations.column("root_id").to_pylist())
+            self._is_changed |= bool(batch.untracked) or batch.relations.num_rows > 0
             self._row_count += batch.row_count
             self._reached = batch.position
 
@@ -159,7 +163,7 @@ class Writer:
         stored = StoredPosition(
             slot, system_identifier, timeline, reached.commit_lsn, reached.end_lsn, reached.at_us
         )
-        if self._row_count == 0 and not self._reshaped and stored == self._stored:
+        if self._row_count == 0 and not self._is_changed and stored == self._stored:
             self.rollback()
             return
         with self._transaction():
@@ -176,7 +180,7 @@ class Writer:
                 },
             )
             if self._reshaped:
-                typed.refresh(self._lake)
+                typed.refresh(self._lake, self._reshaped)
             self._commit()
         self._stored = stored
 
@@ -187,7 +191,8 @@ class Writer:
             self._lake.rollback()
         self._row_count = 0
         self._reached = None
-        self._reshaped = False
+        self._reshaped = set()
+        self._is_changed = False
 
     def add_gap(self, *, from_lsn: int, to_lsn: int, from_us: int, to_us: int, reason: str) -> None:
         """Record, in a commit of its own, that the ledger lacks the log between two positions."""
@@ -216,10 +221,8 @@ class Writer:
         """
         with self._own_transaction():
             self._insert("append_relations", "relations", relations_table([relation]))
-            typed.refresh(self._lake)
-            return baseline.reconcile(
-                self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us
-            )
+            typed.refresh(self._lake, {relation.root_id})
+            return baseline.reconcile(self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us)
 
     def maintain(self, *, force: bool = False) -> upkeep.Upkeep:
         """Compact what has become small files and delete what no reader needs, if it is time to.
@@ -238,7 +241,7 @@ class Writer:
         finally:
             self._lock.release()
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -276,7 +279,8 @@ class Writer:
         self._is_open = False
         self._row_count = 0
         self._reached = None
-        self._reshaped = False
+        self._reshaped = set()
+        self._is_changed = False
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -43,8 +43,14 @@ def relation(
         root=root[1] if root is not None else name,
         lsn=lsn,
         columns=tuple(
-            Column(column, (types or {}).get(column, "text"), number, column in key, column in key,
-                   (missing or {}).get(column))
+            Column(
+                column,
+                (types or {}).get(column, "text"),
+                number,
+                column in key,
+                column in key,
+                (missing or {}).get(column),
+            )
             for column, number in zip(columns, numbers, strict=True)
         ),
         key=key,
@@ -75,7 +81,9 @@ class Log:
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.clock)
 
-    def transaction(self, *changes: dict[str, Any], request: str | None = None, actor: str | None = None) -> int:
+    def transaction(
+        self, *changes: dict[str, Any], request: str | None = None, actor: str | None = None
+    ) -> int:
         """A transaction that committed; returns its commit position."""
         self.clock += 60
         self.xid += 1
@@ -90,19 +98,36 @@ class Log:
         commit_lsn = self.next_lsn()
         committed = [row for row in rows if row.get("outcome") is None]
         for seq, row in enumerate(committed):
-            row |= {"commit_lsn": commit_lsn, "seq": seq, "outcome": "committed", "at": self.now(),
-                    "xid": self.xid, "request_id": request, "actor": actor, "context_id": context_id}
+            row |= {
+                "commit_lsn": commit_lsn,
+                "seq": seq,
+                "outcome": "committed",
+                "at": self.now(),
+                "xid": self.xid,
+                "request_id": request,
+                "actor": actor,
+                "context_id": context_id,
+            }
         self.changes += rows
         end_lsn = commit_lsn + 100
         self.transactions.append(
-            {"xid": self.xid, "commit_lsn": commit_lsn, "end_lsn": end_lsn, "at": self.now(),
-             "outcome": "committed", "change_count": len(committed),
-             "request_ids": [request] if request else [], "origin": None}
+            {
+                "xid": self.xid,
+                "commit_lsn": commit_lsn,
+                "end_lsn": end_lsn,
+                "at": self.now(),
+                "outcome": "committed",
+                "change_count": len(committed),
+                "request_ids": [request] if request else [],
+                "origin": None,
+            }
         )
         self.position = Position(commit_lsn, end_lsn, int(self.now().timestamp() * 1_000_000))
         return commit_lsn
 
-    def rolled_back(self, *changes: dict[str, Any], request: str | None = None, actor: str | None = None) -> None:
+    def rolled_back(
+        self, *changes: dict[str, Any], request: str | None = None, actor: str | None = None
+    ) -> None:
         """A transaction that was rolled back, seen through its attempts."""
         self.clock += 60
         self.xid += 1
@@ -114,15 +139,33 @@ class Log:
     def _attempt(
         self, row: dict[str, Any], request: str | None, actor: str | None, context_id: int | None
     ) -> dict[str, Any]:
-        return row | {"lsn": self.next_lsn(), "at": self.now(), "xid": self.xid, "subxid": self.xid,
-                      "request_id": request, "actor": actor, "context_id": context_id, "seq": 0}
+        return row | {
+            "lsn": self.next_lsn(),
+            "at": self.now(),
+            "xid": self.xid,
+            "subxid": self.xid,
+            "request_id": request,
+            "actor": actor,
+            "context_id": context_id,
+            "seq": 0,
+        }
 
     def _context(self, request: str | None, actor: str | None) -> int:
         lsn = self.next_lsn()
         self.contexts.append(
-            {"context_id": lsn, "xid": self.xid, "lsn": lsn, "request_id": request, "actor": actor,
-             "attributes": [("tenant", "eu")], "application_name": "shop", "db_user": "app",
-             "client_addr": "10.0.0.7", "backend_pid": 4711, "statement": "update users set …"}
+            {
+                "context_id": lsn,
+                "xid": self.xid,
+                "lsn": lsn,
+                "request_id": request,
+                "actor": actor,
+                "attributes": [("tenant", "eu")],
+                "application_name": "shop",
+                "db_user": "app",
+                "client_addr": "10.0.0.7",
+                "backend_pid": 4711,
+                "statement": "update users set …",
+            }
         )
         return lsn
 
@@ -196,5 +239,11 @@ def truncate(table: Relation, **more: Any) -> dict[str, Any]:
 def _change(table: Relation, op: str, key: str | None, **more: Any) -> dict[str, Any]:
     if isinstance(more.get("before"), dict):
         more["before"] = list(more["before"].items())
-    return {"relation": table.root, "relation_id": table.root_id, "op": op, "key": key,
-            "unchanged": [], **more}
+    return {
+        "relation": table.root,
+        "relation_id": table.root_id,
+        "op": op,
+        "key": key,
+        "unchanged": [],
+        **more,
+    }

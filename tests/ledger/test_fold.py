@@ -26,7 +26,7 @@ from flux.model.relation import Relation
 from ledger.log import Log, delete, insert, relation, truncate, update
 
 KEYS = ("1", "2", "3")
-VALUES = st.sampled_from([None, "", "a", "b", "it's {\"odd\"}", "x" * 40])
+VALUES = st.sampled_from([None, "", "a", "b", 'it\'s {"odd"}', "x" * 40])
 STEP = st.one_of(
     st.tuples(st.just("insert"), st.sampled_from(KEYS), VALUES, VALUES),
     st.tuples(st.just("update"), st.sampled_from(KEYS), st.integers(0, 4), VALUES),
@@ -77,9 +77,15 @@ class World:
     def relation(self) -> Relation:
         numbers = tuple(number for number, _ in self.columns)
         names = tuple(name for _, name in self.columns)
-        return relation(f"public.t{self.oid}", names, oid=self.oid, attnums=numbers, key=(names[0],),
-                        missing={name: value for name, value in self.missing.items() if name in names},
-                        identity="f" if self.is_full else "d")
+        return relation(
+            f"public.t{self.oid}",
+            names,
+            oid=self.oid,
+            attnums=numbers,
+            key=(names[0],),
+            missing={name: value for name, value in self.missing.items() if name in names},
+            identity="f" if self.is_full else "d",
+        )
 
     def shape(self) -> None:
         self.log.shape(self.relation())
@@ -87,11 +93,21 @@ class World:
     def image(self, values: dict[int, str | None], *, without: int | None = None) -> dict[str, str | None]:
         return {name: values[number] for number, name in self.columns if number != without}
 
-    def tell(self, true: TrueRow, op: str, old: dict[int, str | None], new: dict[int, str | None],
-             request: str | None, outcome: str = "committed") -> None:
+    def tell(
+        self,
+        true: TrueRow,
+        op: str,
+        old: dict[int, str | None],
+        new: dict[int, str | None],
+        request: str | None,
+        outcome: str = "committed",
+    ) -> None:
         self.order += 1
-        change = {number: (old.get(number), new.get(number)) for number, _ in self.columns
-                  if old.get(number) != new.get(number)}
+        change = {
+            number: (old.get(number), new.get(number))
+            for number, _ in self.columns
+            if old.get(number) != new.get(number)
+        }
         true.told.append((self.order, op, outcome, change))
         if outcome == "committed":
             for number, _ in self.columns:
@@ -144,7 +160,9 @@ class World:
         if kind == "insert":
             if row is not None:
                 return None
-            values = {number: words[1 + place % 2] for place, (number, _) in enumerate(self.columns)} | {1: words[0]}
+            values = {number: words[1 + place % 2] for place, (number, _) in enumerate(self.columns)} | {
+                1: words[0]
+            }
             row = self.rows[words[0]] = TrueRow(values, spans=[(words[0], 0, None)])
             self.every.append(row)
             self.tell(row, "insert", {}, values, request)
@@ -158,7 +176,9 @@ class World:
             self.tell(row, "delete", old, {}, request)
             row.spans.append((row.spans[-1][0], row.spans[-1][1], len(row.told)))
             del self.rows[words[0]]
-            return delete(table, words[0], before=self.image(old) if self.is_full else {self.columns[0][1]: words[0]})
+            return delete(
+                table, words[0], before=self.image(old) if self.is_full else {self.columns[0][1]: words[0]}
+            )
         if kind == "move":
             if words[1] in self.rows:
                 return None
@@ -174,15 +194,22 @@ class World:
         self.tell(row, "update", old, row.values, request)
         return self.sent_update(table, row, old, words[0])
 
-    def sent_update(self, table: Relation, row: TrueRow, old: dict[int, str | None], key: str,
-                    **more: Any) -> dict[str, Any]:
+    def sent_update(
+        self, table: Relation, row: TrueRow, old: dict[int, str | None], key: str, **more: Any
+    ) -> dict[str, Any]:
         is_same = any(number == TOAST for number, _ in self.columns) and old[TOAST] == row.values[TOAST]
         before = self.image(old) if self.is_full else None
         if before is None and "old_key" in more:
             before = {self.columns[0][1]: more["old_key"]}
         unchanged = [name for number, name in self.columns if number == TOAST and is_same]
-        return update(table, key, self.image(row.values, without=TOAST if is_same else None), before=before,
-                      unchanged=unchanged, **more)
+        return update(
+            table,
+            key,
+            self.image(row.values, without=TOAST if is_same else None),
+            before=before,
+            unchanged=unchanged,
+            **more,
+        )
 
     def attempt(self, key: str, place: int, value: str | None, outcome: str) -> dict[str, Any] | None:
         row = self.rows.get(key)
@@ -200,11 +227,11 @@ class World:
 
     def history(self, key: str) -> list[tuple[str, str, dict[int, tuple[str | None, str | None]]]]:
         told = []
-        for row in self.every:
-            stays = [span for span in row.spans if span[0] == key]
+        for true in self.every:
+            stays = [span for span in true.spans if span[0] == key]
             if stays:
                 last = stays[-1][2]
-                told += row.told[: last if last is not None else len(row.told)]
+                told += true.told[: last if last is not None else len(true.told)]
         return [(op, outcome, change) for _, op, outcome, change in sorted(told, key=lambda one: one[0])]
 
 
@@ -218,20 +245,21 @@ class Lake:
         questions.install(self.lake)
 
     def load(self, batch: Batch) -> None:
-        for table in ("changes", "contexts", "transactions", "relations", "ddl", "positions"):
-            self.lake.execute(f"delete from {table}")
+        for name in ("changes", "contexts", "transactions", "relations", "ddl", "positions"):
+            self.lake.execute(f"delete from {name}")
         self.lake.execute("insert into positions (source, commit_lsn) values ('shop', 0)")
-        for table in ("changes", "contexts", "transactions", "relations", "ddl"):
-            self.lake.register("batch", getattr(batch, table))
-            self.lake.execute(f"insert into {table} by name select 'shop' as source, batch.* from batch")
+        for name in ("changes", "contexts", "transactions", "relations", "ddl"):
+            self.lake.register("batch", getattr(batch, name))
+            self.lake.execute(f"insert into {name} by name select 'shop' as source, batch.* from batch")
             self.lake.unregister("batch")
         rows = self.lake.execute(sql.text("ledger/reader/versions.sql")).to_arrow_table().to_pylist()
         self.versions = [relation_of(one) for one in rows]
 
     def asked(self, lsn: int = LSN_MAX) -> row.Asked:
         newest = self.versions[-1]
-        return row.Asked(self.lake, "shop", newest, (newest.relation,), Shape(self.versions, bound_lsn=lsn),
-                         Cut(lsn=lsn))
+        return row.Asked(
+            self.lake, "shop", newest, (newest.relation,), Shape(self.versions, bound_lsn=lsn), Cut(lsn=lsn)
+        )
 
     def ask(self, question: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.lake.execute(question).to_arrow_table().to_pylist()
@@ -244,8 +272,10 @@ def lake() -> Lake:
 
 
 def told(rows: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, tuple[str | None, str | None]]]]:
-    return [(one["op"], one["outcome"],
-             {name: (pair["from"], pair["to"]) for name, pair in one["changed"]}) for one in rows]
+    return [
+        (one["op"], one["outcome"], {name: (pair["from"], pair["to"]) for name, pair in one["changed"]})
+        for one in rows
+    ]
 
 
 def states(table: pa.Table) -> dict[str, dict[str, str | None]]:
@@ -255,7 +285,9 @@ def states(table: pa.Table) -> dict[str, dict[str, str | None]]:
 @pytest.mark.property
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(actions=st.lists(ACTION, min_size=1, max_size=14), is_full=st.booleans(), key=st.sampled_from(KEYS))
-def test_the_fold_equals_the_table(actions: list[tuple[Any, ...]], is_full: bool, key: str, lake: Lake) -> None:
+def test_the_fold_equals_the_table(
+    actions: list[tuple[Any, ...]], is_full: bool, key: str, lake: Lake
+) -> None:
     world = World(20_000, Log(), is_full=is_full)
     for number, action in enumerate(actions):
         world.act(action, number)
@@ -273,15 +305,19 @@ def check_row(world: World, lake: Lake, key: str) -> None:
         for op, outcome, change in world.history(key)
     ]
     answer = row.history([lake.asked()], key, {}, row.Wanted()).to_pylist()
-    kept = [(op, outcome, {column: pair for column, pair in changed.items() if column in now.values()})
-            for op, outcome, changed in told(answer)]
+    kept = [
+        (op, outcome, {column: pair for column, pair in changed.items() if column in now.values()})
+        for op, outcome, changed in told(answer)
+    ]
     assert kept == expected
     assert all(one["mismatch"] == [] and one["unknown"] == [] for one in answer)
     true = world.rows.get(key)
     owned = row.blame(lake.asked(), key).to_pylist()
     assert {one["column"]: (one["value"], one["request_id"]) for one in owned} == (
-        {} if true is None else
-        {column: (true.values[number], true.owners[number]) for number, column in world.columns})
+        {}
+        if true is None
+        else {column: (true.values[number], true.owners[number]) for number, column in world.columns}
+    )
 
 
 def check_plain_sql(world: World, lake: Lake, key: str) -> None:

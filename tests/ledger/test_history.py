@@ -80,7 +80,12 @@ def test_the_row_as_of_a_time_and_of_a_position(tmp_path: Path) -> None:
     log = the_example(Log())
     second = log.transactions[1]
     with asked(tmp_path, log) as ledger:
-        for moment in (second["at"], second["commit_lsn"], Moment(lsn=second["commit_lsn"]), Moment(time=second["at"])):
+        for moment in (
+            second["at"],
+            second["commit_lsn"],
+            Moment(lsn=second["commit_lsn"]),
+            Moment(time=second["at"]),
+        ):
             (row,) = ledger.at("users", "42", as_of=moment).to_pylist()
             assert dict(row["row"]) == user(email="c@d.com")
         assert ledger.at("users", "42", as_of=EPOCH).num_rows == 0
@@ -98,7 +103,9 @@ def test_diff_of_a_row_and_of_a_table(tmp_path: Path) -> None:
         (row,) = ledger.diff("users", "42", since=first).to_pylist()
         assert row["op"] == "update"
         assert {name: (pair["from"], pair["to"]) for name, pair in row["changed"]} == {
-            "email": ("a@b.com", "c@d.com"), "plan": ("free", "pro")}
+            "email": ("a@b.com", "c@d.com"),
+            "plan": ("free", "pro"),
+        }
         whole = {one["key"]: one["op"] for one in ledger.diff("users", since=first).to_pylist()}
         assert whole == {"42": "update", "43": "insert"}
         assert ledger.diff("users", "42", since=first, until=first).num_rows == 0
@@ -118,7 +125,10 @@ def test_what_was_not_sent_is_carried_forward(tmp_path: Path) -> None:
         (same,) = ledger.at("users", as_of=last - 1).to_pylist()
     assert told[1] == ("update", "committed", {"plan": ("free", "pro")})
     assert told[2] == (
-        "delete", "committed", {"id": ("42", None), "email": ("long", None), "plan": ("pro", None)})
+        "delete",
+        "committed",
+        {"id": ("42", None), "email": ("long", None), "plan": ("pro", None)},
+    )
     assert dict(row["row"]) == user(email="long", plan="pro") == dict(same["row"])
 
 
@@ -131,12 +141,23 @@ def test_history_follows_a_key_back_and_shows_the_change_that_left(tmp_path: Pat
     log.transaction(update(USERS, "43", user(id="43"), old_key="42"), request="left")
     log.transaction(update(USERS, "43", user(id="43", plan="pro")), request="later")
     with asked(tmp_path, log) as ledger:
-        assert [one["request_id"] for one in ledger.history("users", "42").to_pylist()] == ["born", "moved", "left"]
+        assert [one["request_id"] for one in ledger.history("users", "42").to_pylist()] == [
+            "born",
+            "moved",
+            "left",
+        ]
         assert changes(ledger.history("users", "42"))[1][2] == {"id": ("41", "42")}
         assert [one["request_id"] for one in ledger.history("users", "43").to_pylist()] == [
-            "born", "moved", "left", "later"]
+            "born",
+            "moved",
+            "left",
+            "later",
+        ]
         assert [one["request_id"] for one in ledger.history("users", "41").to_pylist()] == [
-            "born", "moved", "other"]
+            "born",
+            "moved",
+            "other",
+        ]
         owned = {one["column"]: one["request_id"] for one in ledger.blame("users", "43").to_pylist()}
         assert owned == {"id": "left", "email": "born", "plan": "later"}
         assert ledger.at("users", "42").num_rows == 0
@@ -161,13 +182,23 @@ def test_renamed_columns_are_the_same_and_added_ones_have_their_default(tmp_path
     log = Log()
     log.shape(USERS)
     log.transaction(insert(USERS, "42", user()))
-    log.shape(relation(name="crm.people", columns=("id", "email", "tier", "lang"), attnums=(1, 2, 3, 4),
-                       missing={"lang": "en"}))
+    log.shape(
+        relation(
+            name="crm.people",
+            columns=("id", "email", "tier", "lang"),
+            attnums=(1, 2, 3, 4),
+            missing={"lang": "en"},
+        )
+    )
     people = log.relations[-1]
     added = people.lsn
     log.ddl.append({"lsn": added, "at": log.now(), "request_id": "migration", "command": "ALTER TABLE"})
-    log.transaction(update(people, "42", {"id": "42", "email": "a@b.com", "tier": "pro", "lang": "en"}), request="r")
-    log.shape(relation(name="crm.people", columns=("id", "tier", "lang"), attnums=(1, 3, 4), missing={"lang": "en"}))
+    log.transaction(
+        update(people, "42", {"id": "42", "email": "a@b.com", "tier": "pro", "lang": "en"}), request="r"
+    )
+    log.shape(
+        relation(name="crm.people", columns=("id", "tier", "lang"), attnums=(1, 3, 4), missing={"lang": "en"})
+    )
     with asked(tmp_path, log) as ledger:
         told = changes(ledger.history("people", "42"))
         assert told[0][2] == {"id": (None, "42"), "email": (None, "a@b.com"), "tier": (None, "free")}
@@ -179,7 +210,11 @@ def test_renamed_columns_are_the_same_and_added_ones_have_their_default(tmp_path
         assert len(log_of) == 1
         owned = {one["column"]: one for one in ledger.blame("crm.people", "42").to_pylist()}
         assert list(owned) == ["id", "tier", "lang"]
-        assert (owned["lang"]["value"], owned["lang"]["op"], owned["lang"]["request_id"]) == ("en", "ddl", "migration")
+        assert (owned["lang"]["value"], owned["lang"]["op"], owned["lang"]["request_id"]) == (
+            "en",
+            "ddl",
+            "migration",
+        )
         (row,) = ledger.at("people").to_pylist()
         assert dict(row["row"]) == {"id": "42", "tier": "pro", "lang": "en"}
 
@@ -201,7 +236,11 @@ def test_attempts_lie_where_they_were_made(tmp_path: Path) -> None:
     with asked(tmp_path, log) as ledger:
         told = changes(ledger.history("users", "42"))
     assert [(outcome, changed.get("plan")) for _, outcome, changed in told] == [
-        ("committed", (None, "free")), ("committed", ("free", "a")), (saved, ("a", "x")), ("committed", ("a", "b"))]
+        ("committed", (None, "free")),
+        ("committed", ("free", "a")),
+        (saved, ("a", "x")),
+        ("committed", ("a", "b")),
+    ]
 
 
 def test_a_broken_ledger_is_loud(tmp_path: Path) -> None:
@@ -222,11 +261,21 @@ def test_gaps_lie_where_they_are(tmp_path: Path) -> None:
     path = ledger_with(tmp_path / "ledger", log)
     us = int(middle["at"].timestamp() * 1_000_000)
     with Writer.open(path, source="shop") as writer:
-        writer.add_gap(from_lsn=middle["commit_lsn"], to_lsn=middle["commit_lsn"] + 10, from_us=us, to_us=us + 5,
-                       reason="slot lost")
+        writer.add_gap(
+            from_lsn=middle["commit_lsn"],
+            to_lsn=middle["commit_lsn"] + 10,
+            from_us=us,
+            to_us=us + 5,
+            reason="slot lost",
+        )
     with open_ledger(path) as ledger:
         assert [one["op"] for one in ledger.history("users", "42").to_pylist()] == [
-            "insert", "update", "gap", "update", "update"]
+            "insert",
+            "update",
+            "gap",
+            "update",
+            "update",
+        ]
         gap = ledger.history("users", "42").to_pylist()[2]["gap"]
         assert gap["reason"] == "slot lost"
         assert gap["to_at"].microsecond == 5
@@ -241,7 +290,10 @@ def test_lossy_columns_are_named(tmp_path: Path) -> None:
     with asked(tmp_path, log) as ledger:
         assert ledger.history("users", "42").to_pylist()[1]["lossy"] == ["plan"]
         assert {one["column"]: one["lossy"] for one in ledger.blame("users", "42").to_pylist()} == {
-            "id": False, "email": False, "plan": True}
+            "id": False,
+            "email": False,
+            "plan": True,
+        }
         assert ledger.at("users", "42").to_pylist()[0]["lossy"] == ["plan"]
         assert ledger.at("users").to_pylist()[0]["lossy"] == ["plan"]
 
@@ -260,7 +312,8 @@ def test_rows_without_a_key_are_a_bag(tmp_path: Path) -> None:
         told = changes(ledger.history("notes", where={"text": "b"}))
         assert told == [
             ("insert", "committed", {"text": (None, "b"), "n": (None, "1")}),
-            ("update", "committed", {"n": ("1", "2")})]
+            ("update", "committed", {"n": ("1", "2")}),
+        ]
         assert [one["op"] for one in ledger.diff("notes", since=log.lsn - 5000).to_pylist()]
 
 
@@ -282,7 +335,9 @@ def test_history_can_be_narrowed(tmp_path: Path) -> None:
         span = ledger.request_span("req:4f9a")
         assert len(ledger.history("users", "42", since=span.start, until=span.end)) == 1
         assert [one["request_id"] for one in ledger.history("users", "42", limit=2).to_pylist()] == [
-            "4f9a3b2c", "550e8400"]
+            "4f9a3b2c",
+            "550e8400",
+        ]
 
 
 def test_names_that_fit_nothing_or_several_are_refused_with_what_is_near(tmp_path: Path) -> None:
@@ -320,7 +375,9 @@ def test_a_table_that_was_made_again_is_another(tmp_path: Path) -> None:
     log.transaction(insert(again, "42", user(plan="new")))
     with asked(tmp_path, log) as ledger:
         assert [changed["plan"] for _, _, changed in changes(ledger.history("users", "42"))] == [
-            (None, "old"), (None, "new")]
+            (None, "old"),
+            (None, "new"),
+        ]
         assert [dict(one["row"])["plan"] for one in ledger.at("users").to_pylist()] == ["new"]
 
 

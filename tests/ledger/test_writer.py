@@ -111,7 +111,9 @@ def test_untracked_relations_are_no_longer_listed(path: Path) -> None:
     with Writer.open(path, source="shop") as writer:
         log.store(writer)
         assert {(one.relation, one.root) for one in writer.relations()} == {
-            ("public.users", "public.users"), ("public.users_1", "public.users")}
+            ("public.users", "public.users"),
+            ("public.users_1", "public.users"),
+        }
         writer.append(log.batch(untracked=(16400,)))
         commit(writer)
         assert writer.relations() == []
@@ -162,7 +164,25 @@ def test_a_damaged_ledger_says_so(path: Path, damage: str) -> None:
 
 
 def test_values_come_back_as_they_were(path: Path) -> None:
-    nasty = ["", " ", "'", '"', "\\", "{", "}", "=", ",", "NULL", "null", "\n", "\x01", "é", "😀", "[1]", "a=b}"]
+    nasty = [
+        "",
+        " ",
+        "'",
+        '"',
+        "\\",
+        "{",
+        "}",
+        "=",
+        ",",
+        "NULL",
+        "null",
+        "\n",
+        "\x01",
+        "é",
+        "😀",
+        "[1]",
+        "a=b}",
+    ]
     log = Log()
     for number, value in enumerate(nasty):
         log.transaction(insert(USERS, str(number), {"id": str(number), value: value, "plan": None}))
@@ -172,4 +192,5 @@ def test_values_come_back_as_they_were(path: Path) -> None:
     with flux.connect(path) as ledger:
         got = ledger.sql("select after from changes order by commit_lsn").column("after").to_pylist()
     assert got == [
-        [("id", str(number)), (value, value), ("plan", None)] for number, value in enumerate(nasty)]
+        [("id", str(number)), (value, value), ("plan", None)] for number, value in enumerate(nasty)
+    ]

@@ -1,8 +1,8 @@
 -- What a relation's columns were called and when: columns are told apart by attribute number, so
 -- that a renamed column is still the same one and a re-created one is another.
 
--- The relations a name means: those that bear it now, else those that ever bore it. A partition
--- means its root. One row for each (source, relation_id).
+-- The relations a name means: those that bear it now, else those that ever bore it; `users` is
+-- public.users. A partition means its root. One row for each (source, relation_id).
 create or replace macro _targets(rel) as table
 with version as (
     select source, relation_id, coalesce(root_id, relation_id) as root_id, relation as name, lsn,
@@ -10,7 +10,7 @@ with version as (
     from relations
 ),
 named as (
-    select *, bool_or(age = 1) over () as is_current from version where name = rel
+    select *, bool_or(age = 1) over () as is_current from version where name in (rel, 'public.' || rel)
 )
 select source, root_id as relation_id, max(lsn) as named_lsn
 from named

@@ -1,0 +1,2 @@
+create schema if not exists current;
+create schema if not exists history;
