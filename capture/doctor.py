@@ -234,7 +234,8 @@ def _event_triggers(examined: _Examined) -> list[Finding]:
     if len(rows) == len(install.objects(install.EVENT_TRIGGERS)) and not disabled:
         return [Finding("event_triggers", "ok", "schema changes are followed")]
     if disabled:
-        statements = " ".join(f"alter event trigger {name} enable always;" for name in disabled)
+        enable = "alter event trigger {} enable always;"
+        statements = " ".join(enable.format(name) for name in disabled)
         return [Finding("event_triggers", "fault", f"switched off: {_listed(disabled)}", sql=statements)]
     return [
         Finding(

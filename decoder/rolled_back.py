@@ -39,33 +39,17 @@ def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog
     count = attempts.num_rows
     if not count:
         return CHANGES.empty_table()
-    buffer, old_start, old_length, new_start, new_length = row_texts(attempts)
-    present = np.flatnonzero(np.concatenate([old_length, new_length]) > 0)
-    starts, lengths = np.concatenate([old_start, new_start]), np.concatenate([old_length, new_length])
-    records = split_records(buffer, starts[present], lengths[present])
-    versions = list(catalog.versions)
-    of_record = np.concatenate([version, version])[present]
-    whole = _Texts(buffer, starts[present], lengths[present])
-    text, tuples, versions = _tuples(records, of_record, versions, whole)
-    row = np.full(2 * count, -1, np.int64)
-    row[present] = np.arange(present.size)
-    old, new = row[:count], row[count:]
-    # The rows' own versions: a row of unknown shape has one made for it. Row -1 takes the padding: there
-    # may be no row at all.
-    own = np.append(tuples.version, np.int32(NO_VERSION))
-    shaped = np.where(new >= 0, own[new], np.where(old >= 0, own[old], version))
+    rows = _rows(attempts, version, catalog)
+    versions, tuples, shaped, old, new = rows.versions, rows.tuples, rows.version, rows.old, rows.new
     names = Names.of(versions)
     none = np.full(count, -1, np.int64)
+    text = rows.buffer
     key = key_texts(text, tuples, key_places(tuples, shaped, new, old, versions))
     old_key = key_texts(text, tuples, key_places(tuples, shaped, none, old, versions))
     moved = (new >= 0) & (old >= 0) & ~same_texts(key, old_key)
     root = pa.array([each.root for each in versions], pa.string())
     root_id = np.array([each.root_id for each in versions], np.uint32)
     context = attempts.column("context_row").combine_chunks()
-    subxid = attempts.column("subxid").to_numpy()
-    # 32 bits of it are known; a subtransaction's id is younger than its transaction's.
-    full = (xid & ~np.int64(0xFFFFFFFF)) | subxid
-    full = np.where(full < xid, full + (1 << 32), full)
 
     def of_context(name: str) -> pa.Array:
         column = contexts.column(name).combine_chunks()
@@ -77,7 +61,7 @@ def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog
             "lsn": pa.array(lsn),
             "seq": attempts.column("seq"),
             "xid": pa.array(xid.astype(np.uint64)),
-            "subxid": pa.array(full.astype(np.uint64), mask=(subxid == 0) | (full == xid)),
+            "subxid": _subxids(xid, attempts.column("subxid").to_numpy()),
             "at": attempts.column("clock_us").cast(CHANGES.field("at").type),
             "relation": root.take(pa.array(shaped)),
             "relation_id": pa.array(root_id[shaped]),
@@ -95,6 +79,49 @@ def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog
             "context_id": of_context("context_id"),
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of attempts, split."""
+
+    buffer: Bytes
+    tuples: Tuples
+    versions: list[Relation]
+    """The catalog's, and those made for rows of unknown shape."""
+    version: npt.NDArray[np.int32]
+    """[n] Version of each attempt's rows."""
+    old: Ints
+    """[n] Row of `tuples`, or -1."""
+    new: Ints
+
+
+def _rows(attempts: pa.Table, version: npt.NDArray[np.int32], catalog: Catalog) -> _Rows:
+    count = attempts.num_rows
+    buffer, old_start, old_length, new_start, new_length = row_texts(attempts)
+    present = np.flatnonzero(np.concatenate([old_length, new_length]) > 0)
+    starts, lengths = np.concatenate([old_start, new_start]), np.concatenate([old_length, new_length])
+    records = split_records(buffer, starts[present], lengths[present])
+    whole = _Texts(buffer, starts[present], lengths[present])
+    of_record = np.concatenate([version, version])[present]
+    text, tuples, versions = _tuples(records, of_record, list(catalog.versions), whole)
+    row = np.full(2 * count, -1, np.int64)
+    row[present] = np.arange(present.size)
+    old, new = row[:count], row[count:]
+    # A row of unknown shape has a version made for it. Row -1 takes the padding: there may be no row.
+    own = np.append(tuples.version, np.int32(NO_VERSION))
+    shaped = np.where(new >= 0, own[new], np.where(old >= 0, own[old], version))
+    return _Rows(text, tuples, versions, shaped, old, new)
+
+
+def _subxids(xid: Ints, subxid: Ints) -> pa.Array:
+    """Return 64-bit subtransaction ids, null at top level; 32 bits of each are known.
+
+    A subtransaction's id is younger than its transaction's.
+    """
+    full = (xid & ~np.int64(0xFFFFFFFF)) | subxid
+    full = np.where(full < xid, full + (1 << 32), full)
+    return pa.array(full.astype(np.uint64), mask=(subxid == 0) | (full == xid))
 
 
 def _versions(catalog: Catalog, relation_id: Ints, xid: Ints, lsn: Lsns) -> npt.NDArray[np.int32]:

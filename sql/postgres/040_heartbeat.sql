@@ -17,6 +17,8 @@ begin
                pg_catalog.json_agg(d.xid::pg_catalog.text) filter (where not d.committed)
         into committed, aborted
         from (
+            -- No status any more (the server has forgotten so old a transaction) counts as aborted: that
+            -- nothing of it is left is known either way, only not whether by a savepoint.
             select x.xid, coalesce(pg_catalog.pg_xact_status(x.xid), 'aborted') operator(pg_catalog.=) 'committed' as committed
             from pg_catalog.unnest(doubtful) x (xid)
             -- Asking about a transaction of the future would be an error.
