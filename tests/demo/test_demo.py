@@ -193,8 +193,16 @@ def test_keep_leaves_the_server_up_until_it_is_stopped(place: Path) -> None:
     eventually(lambda: not server_pids(place), what="the end of the server")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("after", ["A small shop", "flux up", "The shop at work"])
+@pytest.mark.parametrize(
+    ("stop", "after"),
+    [
+        (signal.SIGINT, "A small shop"),
+        (signal.SIGINT, "flux up"),
+        (signal.SIGINT, "The shop at work"),
+        (signal.SIGTERM, "flux up"),
+        (signal.SIGHUP, "The shop at work"),
+    ],
+)
 def test_stopped_at_any_moment_it_leaves_nothing(place: Path, stop: signal.Signals, after: str) -> None:
     process = subprocess.Popen(
         [FLUX, "demo"],
