@@ -11,6 +11,7 @@ import typer
 
 from flux.cli import console
 from flux.cli.options import DsnOption, LedgerOption, SourceOption
+from flux.cli.progress import live_line
 from flux.cli.settings import source_dsn
 from flux.cli.setup import chosen_source
 from flux.model.errors import Interrupted
@@ -52,6 +53,7 @@ def up(
     that is away.
     """
     from flux.capture.daemon import run
+    from flux.capture.health import status_file
     from flux.capture.settings import Settings
     from flux.ledger.location import locate
 
@@ -68,7 +70,8 @@ def up(
         listen_port=_port(port, once=once),
     )
     console.note(f"capturing {known.name} into {folder}")
-    done = run(settings, say=_say)
+    with live_line(status_file(folder, known.name)):
+        done = run(settings, say=_say)
     console.note(
         f"{done.rows:,} rows in {done.seconds:.1f} s, position {lsn_text(done.commit_lsn)}"
         + (f", {done.open_attempts:,} attempts still open" if done.open_attempts else "")

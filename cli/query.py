@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flux import sql as sql_files
 from flux.cli import console
 from flux.cli.options import (
     LIMIT_ROWS,
@@ -111,7 +112,7 @@ def _prompt(reader: Ledger, limit: int, where: Target) -> None:
             sys.stderr.write(_HELP)
             continue
         if not pending and word in {"\\d", "\\dt", ".tables"}:
-            line = "show all tables;"
+            line = sql_files.text("cli/tables.sql").rstrip() + ";"
         pending.append(line)
         if not line.rstrip().endswith(";"):
             continue

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flux.cli.cell import shorten
+from flux.cli.cell import local_time, shorten
+from flux.cli.console import local_zone
 from flux.cli.subject import Subject
 from flux.model.errors import NoAnswer, UsageError
 from flux.model.moment import Moment, Range
@@ -114,9 +115,31 @@ def example_keys(reader: Ledger, subject: Subject) -> str:
     return " or ".join([*[", ".join(keys[:-1])], keys[-1]]) if len(keys) > 1 else "".join(keys)
 
 
+def unknown_then(reader: Ledger, subject: Subject, moment: Moment | None) -> str:
+    """Return why the state at `moment` is not known: the table was not captured yet; else nothing."""
+    if moment is None:
+        return ""
+    from flux import sql
+    from flux.ledger.engine import literal
+
+    query = sql.text("cli/known_since.sql").format(relation=literal(subject.relation.root))
+    (first,) = reader.sql(query).to_pylist()
+    if first["lsn"] is None:
+        return ""
+    before_lsn = moment.lsn is not None and moment.lsn < first["lsn"] - 1
+    before_time = moment.time is not None and moment.time < first["at"]
+    if not before_lsn and not before_time:
+        return ""
+    since = local_time(first["at"], local_zone())
+    return f"what {subject.name} held then is not known: it is captured since {since}"
+
+
 def not_there(reader: Ledger, subject: Subject, moment: Moment | None, source: str | None) -> NoAnswer:
     """Return the answer for a row that is not there at a moment: it was not yet, is gone, or never was."""
     name = subject.relation.root
+    unknown = unknown_then(reader, subject, moment)
+    if unknown:
+        return NoAnswer(unknown)
     if not subject.key or not _mutations(reader.history(name, subject.key, limit=1, source=source)):
         return absent(reader, subject)
     state = "was not there then" if moment is not None else "is not there any more"

@@ -42,12 +42,12 @@ from flux.cli.options import (
 )
 from flux.cli.picture import difference_lines, row_lines, spread
 from flux.cli.porcelain import porcelain_lines
-from flux.cli.question import Question, follow, no_key_given, not_there
+from flux.cli.question import Question, follow, no_key_given, not_there, unknown_then
 from flux.cli.render import Format, Target, write_columns, write_document, write_list, write_rows, write_text
 from flux.cli.story import Layout, Look, blame_lines, history_lines, timeline_lines
 from flux.cli.subject import Subject, row_of
 from flux.cli.window import Clock, announce_truncation, open_reader, target
-from flux.model.errors import UsageError
+from flux.model.errors import NoAnswer, UsageError
 from flux.model.moment import Moment, moment_text
 from flux.model.outcome import Outcome
 
@@ -259,6 +259,8 @@ def at(  # noqa: PLR0913, PLR0917 - the options of a command
         wanted = limit + 1 if limit and subject.key is None else None
         answer = reader.at(name, subject.key, as_of=moment, limit=wanted, source=source)
         truncated = wanted is not None and answer.num_rows > limit
+        if not answer.num_rows and (unknown := unknown_then(reader, subject, moment)):
+            raise NoAnswer(unknown)
         _write_rows_at(answer.slice(0, limit) if truncated else answer, subject, goal)
         if truncated:
             announce_truncation(limit, "first", "row")
@@ -324,6 +326,8 @@ def diff(  # noqa: PLR0913, PLR0917 - the options of a command
         subject = row_of(reader, table, key, identity, source=source)
         since, until = Clock(reader, goal.zone).between(start, end)
         answer = reader.diff(subject.relation.root, subject.key, since=since, until=until, source=source)
+        if unknown := unknown_then(reader, subject, since):
+            console.warn(f"at the older moment, {unknown}")
         truncated = bool(limit) and answer.num_rows > limit
         _write_differences(answer.slice(0, limit) if truncated else answer, subject, goal, (since, until))
         if truncated:

@@ -236,7 +236,7 @@ def blame_lines(columns: Sequence[Document], look: Look) -> Iterator[str]:
     label_width = max(map(cell_len, labels), default=0)
     value_width = max(map(cell_len, texts), default=0)
     for column, label, text in zip(columns, labels, texts, strict=True):
-        owner = names.who(column)
+        owner = names.who(column) or f"({column['op']})"
         when = look.clock(column["at"]) if column["at"] else " " * 19
         start = f"  {pad(label, label_width)}   {pad(text, value_width)}   {when}  "
         line = start + look.paint(owner, console.CYAN)

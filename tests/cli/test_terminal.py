@@ -120,6 +120,40 @@ def test_a_reader_that_goes_away_is_no_error(ledger: Path) -> None:
     assert process.wait(DEADLINE_S) == 141
 
 
+def test_the_prompt_answers_and_survives_a_mistake(ledger: Path) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "sql"],
+        env=environment(ledger, TERM="dumb"),
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    os.close(slave)
+    os.write(master, b"select nonsense;\nselect 6 *\n 7 as answer;\n\\d\n\\q\n")
+    out, err = process.communicate(timeout=DEADLINE_S)
+    os.close(master)
+    assert process.returncode == 0
+    assert b"answer\n------\n    42\n" in out
+    assert b"\nmain" in out
+    assert b"changes" in out
+    assert b"flux: error: cannot answer" in err
+
+
+def test_a_query_can_come_from_a_pipe_or_a_file(ledger: Path, tmp_path: Path) -> None:
+    (tmp_path / "query.sql").write_text("select 42 as answer")
+    answer = b"answer\n------\n    42\n"
+    assert in_pipe(["sql", "--file", str(tmp_path / "query.sql")], ledger) == answer
+    piped = subprocess.run(
+        [*COMMAND, "sql"],
+        env=environment(ledger),
+        input=b"select 42 as answer",
+        capture_output=True,
+        check=True,
+    )
+    assert piped.stdout == answer
+
+
 def read_until(process: subprocess.Popen[bytes], wanted: bytes) -> bytes:
     """Read stdout until `wanted` was there, with a deadline."""
     assert process.stdout is not None
