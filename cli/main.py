@@ -42,7 +42,7 @@ EXITS = {
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-COMMANDS = {
+COMMANDS: dict[str, str | dict[str, str]] = {
     "demo": "flux.cli.show:demo",
     "init": "flux.cli.setup:init",
     "track": "flux.cli.setup:track",

@@ -8,7 +8,7 @@ from typing import Any
 
 from flux.ledger import create_ledger, sources
 from flux.ledger.writer import Writer
-from ledger.log import EPOCH, Log, commit, delete, insert, relation, update
+from ledger.log import EPOCH, Log, Row, commit, delete, insert, relation, update
 
 TAGS = {
     "a3c91ef0": "a3c91ef0-52c8-4bb0-9fd1-9a1c7b1f0001",
@@ -69,7 +69,7 @@ def _by_hand(log: Log, change: dict[str, Any]) -> None:
 
 
 def _users(log: Log) -> None:
-    row = {"id": "42", "email": "a@b.com", "name": None, "plan": "free"}
+    row: Row = {"id": "42", "email": "a@b.com", "name": None, "plan": "free"}
     _at(log, "12:00:00")
     _by_hand(log, insert(USERS, "42", row))
     _at(log, "14:21:59")
@@ -82,14 +82,14 @@ def _users(log: Log) -> None:
     _at(log, "14:22:01")
     log.rolled_back(update(USERS, "42", row | {"plan": None}, before=row), request=TAGS["550e8400"])
     _at(log, "14:30:00")
-    evil = {"id": "7", "email": EVIL, "name": "", "plan": "x" * 200}
+    evil: Row = {"id": "7", "email": EVIL, "name": "", "plan": "x" * 200}
     log.transaction(insert(USERS, "7", evil), request=TAGS["550e8499"])
     log.transaction(insert(USERS, "8", {"id": "8", "email": "gone", "name": None, "plan": None}))
     log.transaction(delete(USERS, "8"))
 
 
 def _stock(log: Log) -> None:
-    row = {"region": "eu", "sku": "a,b", "count": "3", "weight": "1.5"}
+    row: Row = {"region": "eu", "sku": "a,b", "count": "3", "weight": "1.5"}
     key = '["eu","a,b"]'
     log.transaction(insert(STOCK, key, row), request=TAGS["a3c91ef0"])
     log.transaction(update(STOCK, key, row | {"weight": None}))
@@ -102,5 +102,5 @@ def _notes(log: Log) -> None:
 
 def _late(log: Log) -> None:
     """After the gap."""
-    row = {"id": "43", "email": "a@b.com", "name": "Alice Smith", "plan": "pro"}
+    row: Row = {"id": "43", "email": "a@b.com", "name": "Alice Smith", "plan": "pro"}
     log.transaction(update(USERS, "43", row, old_key="42"), request=TAGS["4f9a3b2c"])

@@ -16,7 +16,7 @@ import pytest
 
 from cli import shop
 from flux.ledger.writer import Writer
-from ledger.log import Log, commit, update
+from ledger.log import Log, Row, commit, update
 
 COMMAND = [sys.executable, "-m", "flux.cli.main"]
 SGR = re.compile(rb"\x1b\[[0-9;]*m")
@@ -177,7 +177,7 @@ def test_follow_shows_what_comes_until_ctrl_c(form: str, tmp_path: Path) -> None
         first = read_until(process, b"4f9a3b2c")
         assert b"Alice Smith" not in first
         log = Log(lsn=1_000_000, clock=6 * 3600)
-        row = {"id": "43", "email": "new@b.com", "name": "Alice Smith", "plan": "pro"}
+        row: Row = {"id": "43", "email": "new@b.com", "name": "Alice Smith", "plan": "pro"}
         log.transaction(update(shop.USERS, "43", row), request="f0110w")
         with Writer.open(ledger, source="shop") as writer:
             writer.append(log.batch())
