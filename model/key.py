@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from flux.model.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def key_text(values: Sequence[str]) -> str:
@@ -26,12 +27,18 @@ def composite_key_texts(parts: Sequence[pa.Array]) -> pa.Array:
 
     `parts` are the key columns in key order, arrays of one length; null where a part is null.
     """
+    # Imported here: a question for one row needs none of it, and it takes 60 ms.
+    import pyarrow.compute as pc
+
     quoted = pc.binary_join_element_wise(*(_json_texts(part) for part in parts), ",")
     return pc.binary_join_element_wise("[", quoted, "]", "")
 
 
 def _json_texts(array: pa.Array) -> pa.Array:
     """Return texts as JSON strings."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     escaped = pc.replace_substring(pc.replace_substring(array, "\\", "\\\\"), '"', '\\"')
     if pc.any(pc.match_substring_regex(escaped, "[\\x00-\\x1f]")).as_py():
         # Control characters in a key: rare enough to be written one at a time.
