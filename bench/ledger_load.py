@@ -27,7 +27,9 @@ BATCH_CHANGES = 20_000
 
 def orders() -> Relation:
     columns = tuple(
-        Column(name, "bigint" if name in {"id", "user_id"} else "text", number + 1, name == "id", name == "id")
+        Column(
+            name, "bigint" if name in {"id", "user_id"} else "text", number + 1, name == "id", name == "id"
+        )
         for number, name in enumerate(COLUMNS)
     )
     return Relation(16400, "public.orders", 16400, "public.orders", 1, columns, ("id",), "d", COLUMNS)
@@ -44,10 +46,16 @@ def batch(number: int, count: int, row_count: int, draw: np.random.Generator) ->
     status = draw.choice(np.array(["new", "paid", "sent", "done", "failed"]), count)
     stamp = (START_US + transaction * 10_000).astype(str)
     values = {
-        "id": key, "user_id": draw.integers(0, 10_000, count).astype(str), "status": status,
-        "total": draw.integers(1, 100_000, count).astype(str), "currency": np.full(count, "EUR"),
-        "note": np.char.add("note ", stamp), "created_at": stamp, "updated_at": stamp,
-        "city": draw.choice(np.array(["Rome", "Oslo", "Lima"]), count), "doc": np.char.add("d" * 200, key),
+        "id": key,
+        "user_id": draw.integers(0, 10_000, count).astype(str),
+        "status": status,
+        "total": draw.integers(1, 100_000, count).astype(str),
+        "currency": np.full(count, "EUR"),
+        "note": np.char.add("note ", stamp),
+        "created_at": stamp,
+        "updated_at": stamp,
+        "city": draw.choice(np.array(["Rome", "Oslo", "Lima"]), count),
+        "doc": np.char.add("d" * 200, key),
     }
     keep = np.ones((count, len(COLUMNS)), bool)
     keep[:, -1] = first
@@ -62,35 +70,73 @@ def batch(number: int, count: int, row_count: int, draw: np.random.Generator) ->
     changes = pa.table(
         {
             "commit_lsn": pa.array(commit_lsn, pa.uint64(), mask=aborted),
-            "lsn": pa.array(lsn, pa.uint64()), "seq": pa.array(index % 10, pa.uint64()),
-            "xid": pa.array(transaction + 700, pa.uint64()), "subxid": pa.nulls(count, pa.uint64()), "at": at,
-            "relation": text("public.orders"), "relation_id": pa.array(np.full(count, 16400), pa.uint32()),
-            "key": pa.array(key.astype(object)), "old_key": pa.nulls(count, pa.string()),
+            "lsn": pa.array(lsn, pa.uint64()),
+            "seq": pa.array(index % 10, pa.uint64()),
+            "xid": pa.array(transaction + 700, pa.uint64()),
+            "subxid": pa.nulls(count, pa.uint64()),
+            "at": at,
+            "relation": text("public.orders"),
+            "relation_id": pa.array(np.full(count, 16400), pa.uint32()),
+            "key": pa.array(key.astype(object)),
+            "old_key": pa.nulls(count, pa.string()),
             "op": pa.array(np.where(first, "insert", "update").astype(object)),
-            "before": pa.nulls(count, CHANGES.field("before").type), "after": after,
+            "before": pa.nulls(count, CHANGES.field("before").type),
+            "after": after,
             "unchanged": unchanged,
             "outcome": pa.array(np.where(aborted, "rolled_back", "committed").astype(object)),
-            "request_id": pa.array(request.astype(object)), "actor": text("anna"),
+            "request_id": pa.array(request.astype(object)),
+            "actor": text("anna"),
             "context_id": pa.array(transaction * 2000 + 50, pa.uint64()),
         },
         schema=CHANGES,
     )
     ones = np.unique(transaction)
     contexts = pa.Table.from_pylist(
-        [{"context_id": int(one) * 2000 + 50, "xid": int(one) + 700, "lsn": int(one) * 2000 + 50,
-          "request_id": f"req-{one}", "actor": "anna", "attributes": [("route", "/checkout")],
-          "application_name": "shop", "db_user": "app", "client_addr": "10.0.0.7", "backend_pid": 4711,
-          "statement": "update orders set status = $1, updated_at = now() where id = $2"} for one in ones],
-        schema=CONTEXTS)
+        [
+            {
+                "context_id": int(one) * 2000 + 50,
+                "xid": int(one) + 700,
+                "lsn": int(one) * 2000 + 50,
+                "request_id": f"req-{one}",
+                "actor": "anna",
+                "attributes": [("route", "/checkout")],
+                "application_name": "shop",
+                "db_user": "app",
+                "client_addr": "10.0.0.7",
+                "backend_pid": 4711,
+                "statement": "update orders set status = $1, updated_at = now() where id = $2",
+            }
+            for one in ones
+        ],
+        schema=CONTEXTS,
+    )
     transactions = pa.Table.from_pylist(
-        [{"xid": int(one) + 700, "commit_lsn": (int(one) + 1) * 2000, "end_lsn": (int(one) + 1) * 2000 + 60,
-          "at": START_US + int(one) * 10_000, "outcome": "committed", "change_count": 10,
-          "request_ids": [f"req-{one}"], "origin": None} for one in ones if one % 100 != 99],
-        schema=TRANSACTIONS)
+        [
+            {
+                "xid": int(one) + 700,
+                "commit_lsn": (int(one) + 1) * 2000,
+                "end_lsn": (int(one) + 1) * 2000 + 60,
+                "at": START_US + int(one) * 10_000,
+                "outcome": "committed",
+                "change_count": 10,
+                "request_ids": [f"req-{one}"],
+                "origin": None,
+            }
+            for one in ones
+            if one % 100 != 99
+        ],
+        schema=TRANSACTIONS,
+    )
     last = int(ones[-1])
-    return Batch(changes, contexts, transactions, relations_table([orders()] if number == 0 else []),
-                 pa.Table.from_pylist([], schema=DDL),
-                 Position((last + 1) * 2000, (last + 1) * 2000 + 60, START_US + last * 10_000), 0)
+    return Batch(
+        changes,
+        contexts,
+        transactions,
+        relations_table([orders()] if number == 0 else []),
+        pa.Table.from_pylist([], schema=DDL),
+        Position((last + 1) * 2000, (last + 1) * 2000 + 60, START_US + last * 10_000),
+        0,
+    )
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ Source: DuckLake specification 1.0, "Tables".
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def version(file: Path) -> int:
         return int(connection.execute(sql.text("ledger/catalog/version.sql")).fetchone()[0])
 
 
-def read(file: Path, data: Path, columns: dict[str, Sequence[str]]) -> Snapshot:
+def read(file: Path, data: Path, columns: Mapping[str, Sequence[str]]) -> Snapshot:
     """Return what the catalog in `file` says now; `columns` names each table's columns in order.
 
     Raises `LedgerDamaged` when it cannot be read or names what this version does not know.

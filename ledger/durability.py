@@ -67,3 +67,11 @@ class DataFiles:
                 flush_folder(folder)
         self._durable = listed
         return len(new)
+
+    def discard_new(self) -> None:
+        """Delete the files written since `flush_new`: of a transaction that was rolled back.
+
+        DuckDB leaves a file that it could not finish; on a full disk that would keep it full.
+        """
+        for name in set(self._listed()) - self._durable:
+            Path(name).unlink(missing_ok=True)

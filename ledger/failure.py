@@ -65,5 +65,8 @@ def translated(root: Path, operation: str) -> Iterator[None]:
     """Raise the failures of DuckDB and the system inside the block as `LedgerError`."""
     try:
         yield
+    except (ConnectionError, TimeoutError):
+        # Of the source whose rows are being written: a ledger has no network.
+        raise
     except (duckdb.Error, OSError) as error:
         raise ledger_error(root, operation, error) from error

@@ -107,13 +107,17 @@ class Fold:
             self.live.clear()
         elif event.op == Op.DELETE:
             key = event.key or ""
-            life = self.live.pop(key, None) or self._begin(event)
+            life = self._taken(key) or self._begin(event)
             self._end(life, event, key)
         else:
             self._set(event)
 
     def _is_asked(self, *keys: str | None) -> bool:
         return any(key is not None and (self._asked is None or key in self._asked) for key in keys)
+
+    def _taken(self, key: str) -> Life | None:
+        """Return the row that bore the key until now."""
+        return self.live.pop(key) if key in self.live else None
 
     def _begin(self, event: Event) -> Life:
         life = Life(event)
@@ -125,7 +129,7 @@ class Fold:
         if event.op == Op.INSERT:
             life = self._begin(event)
         elif event.old_key is not None:
-            life = self.live.pop(event.old_key, None) or self._begin(event)
+            life = self._taken(event.old_key) or self._begin(event)
         else:
             life = self.live.get(key) or self._begin(event)
         mismatch = self._check(life, event)
@@ -170,7 +174,7 @@ class Fold:
 
     def _end(self, life: Life, event: Event, key: str) -> None:
         mismatch = self._check(life, event)
-        changed = [
+        changed: list[tuple[Known, str | None, str | None]] = [
             (life.columns[col], value, None)
             for col, value in life.state.items()
             if value is not None and self._shape.has(col, event.lsn)

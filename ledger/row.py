@@ -247,18 +247,13 @@ def _scan(asked: Asked, name: str, **more: Any) -> list[Event]:
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    *words, before, after, unchanged = row
-    event = Event(
-        *words,
-        before=None if before is None else list(before.items()),
-        after=None if after is None else list(after.items()),
-        place_lsn=0,
-    )
-    if unchanged and event.before is not None and event.after is not None:
+    *words, before, after, unchanged, place_lsn = row
+    old = None if before is None else list(before.items())
+    new = None if after is None else list(after.items())
+    if unchanged and old is not None and new is not None:
         # A column that was not sent because it did not change has its old value, if that was sent.
-        left_out = [pair for pair in event.before if pair[0] in unchanged]
-        event = replace(event, after=[*event.after, *left_out])
-    return replace(event, place_lsn=event.commit_lsn if event.commit_lsn is not None else event.lsn)
+        new += [pair for pair in old if pair[0] in unchanged]
+    return Event(*(*words, old, new, place_lsn))
 
 
 def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flux.model.lsn import LSN_MAX
-from flux.model.relation import Relation
+from flux.model.relation import Column, Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,21 @@ class Shape:
             for column in sorted(version.columns, key=lambda column: column.attnum)
             if column.attnum
         }
-        self._columns: list[dict[str, Known]] = []
         newest = max(bisect_right(self._starts, bound_lsn) - 1, 0)
-        identities = [
-            {
-                column.name: str(column.attnum or numbers.get(column.name, "")) or f"name {column.name}"
-                for column in version.columns
-            }
-            for version in ordered
+        bearers: dict[str, list[_Bearer]] = {}
+        identities: list[dict[str, str]] = []
+        for nth, version in enumerate(ordered):
+            names = {}
+            for place, column in enumerate(version.columns, 1):
+                number = column.attnum or numbers.get(column.name, 0)
+                col = str(number) if number else f"name {column.name}"
+                names[column.name] = col
+                bearers.setdefault(col, []).append(_Bearer(nth, place, column, version))
+            identities.append(names)
+        known = {col: _known(col, borne, newest) for col, borne in bearers.items()}
+        self._columns: list[dict[str, Known]] = [
+            {name: known[col] for name, col in names.items()} for names in identities
         ]
-        known = {
-            col: _known(col, ordered, identities, newest) for names in identities for col in names.values()
-        }
-        self._columns = [{name: known[col] for name, col in names.items()} for names in identities]
         self._by_name = {name: column for names in self._columns for name, column in names.items()}
         self.current = sorted(
             (column for column in known.values() if column.place is not None), key=Known.order
@@ -96,24 +98,24 @@ class Shape:
         return [column for column in self._all if column.since_lsn > lsn]
 
 
-def _known(col: str, versions: Sequence[Relation], identities: list[dict[str, str]], newest: int) -> Known:
-    bearers = [
-        (number, column, version)
-        for number, version in enumerate(versions)
-        for column in version.columns
-        if identities[number][column.name] == col
-    ]
-    visible = [column.name for number, column, _ in bearers if number <= newest]
-    place = next(
-        (version.columns.index(column) + 1 for number, column, version in bearers if number == newest),
-        None,
-    )
-    first, _, first_version = bearers[0]
+@dataclass(frozen=True, slots=True)
+class _Bearer:
+    """A column in one version."""
+
+    nth: int
+    place: int
+    column: Column
+    version: Relation
+
+
+def _known(col: str, bearers: Sequence[_Bearer], newest: int) -> Known:
+    visible = [one.column.name for one in bearers if one.nth <= newest]
+    given = [one.column.missing for one in bearers if one.column.missing is not None]
     return Known(
         col=col,
-        label=visible[-1] if visible else bearers[-1][1].name,
-        place=place,
-        since_lsn=0 if first == 0 else first_version.lsn,
-        missing=max((column.missing for _, column, _ in bearers if column.missing is not None), default=None),
-        is_lossy=any(column.name in version.lossy for _, column, version in bearers),
+        label=visible[-1] if visible else bearers[-1].column.name,
+        place=next((one.place for one in bearers if one.nth == newest), None),
+        since_lsn=0 if bearers[0].nth == 0 else bearers[0].version.lsn,
+        missing=max(given, default=None),
+        is_lossy=any(one.column.name in one.version.lossy for one in bearers),
     )

@@ -188,7 +188,10 @@ class Writer:
         """Forget everything since the last commit."""
         if self._is_open:
             self._is_open = False
-            self._lake.rollback()
+            try:
+                self._lake.rollback()
+            finally:
+                self._files.discard_new()
         self._row_count = 0
         self._reached = None
         self._reshaped = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -220,11 +221,11 @@ def row(**values: str | None) -> list[tuple[str, str | None]]:
     return list(values.items())
 
 
-def insert(table: Relation, key: str | None, after: Row, **more: Any) -> dict[str, Any]:
+def insert(table: Relation, key: str | None, after: Mapping[str, str | None], **more: Any) -> dict[str, Any]:
     return _change(table, "insert", key, after=list(after.items()), **more)
 
 
-def update(table: Relation, key: str | None, after: Row, **more: Any) -> dict[str, Any]:
+def update(table: Relation, key: str | None, after: Mapping[str, str | None], **more: Any) -> dict[str, Any]:
     return _change(table, "update", key, after=list(after.items()), **more)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ PAIRS = relation("public.pairs", ("a", "b", "v"), oid=17001, key=("a", "b"))
 NOTES = relation("public.notes", ("text", "n"), oid=17002, key=(), identity="f")
 
 
-def copy_of(*rows: Row) -> list[pa.RecordBatch]:
+def copy_of(*rows: Mapping[str, str | None]) -> list[pa.RecordBatch]:
     return [
         pa.RecordBatch.from_pylist([row], schema=pa.schema([(name, pa.string()) for name in row]))
         for row in rows
@@ -59,7 +60,7 @@ def test_a_later_baseline_writes_only_what_differs(path: Path) -> None:
     log.transaction(*(insert(USERS, key, {"id": key, "email": "a", "plan": "p"}) for key in "1234"))
     log.transaction(update(USERS, "2", {"id": "2", "plan": "q"}, unchanged=["email"]), delete(USERS, "4"))
     ledger_with(path, log)
-    rows = [
+    rows: list[Row] = [
         {"id": "1", "email": "a", "plan": "p"},
         {"id": "2", "email": "a", "plan": "q"},
         {"id": "3", "email": "other", "plan": None},
@@ -98,7 +99,7 @@ def test_rows_without_a_key_are_compared_as_a_bag(path: Path) -> None:
 
 
 def test_a_baseline_that_fails_leaves_nothing(path: Path) -> None:
-    def broken() -> list[pa.RecordBatch]:
+    def broken() -> Iterator[pa.RecordBatch]:
         yield from copy_of({"id": "1", "email": "a", "plan": None})
         raise ConnectionError
 

@@ -35,8 +35,8 @@ with Writer.open(sys.argv[1], source="shop") as writer:
         log.lsn = stored.end_lsn
     for number in range(int(sys.argv[2])):
         # Ten rows a transaction: their count and the position must stay together.
-        log.transaction(*(insert(users, f"{{log.lsn}}-{{key}}", {{"id": str(key), "email": "x", "plan": None}})
-                          for key in range(10)))
+        row = {{"id": "1", "email": "x", "plan": None}}
+        log.transaction(*(insert(users, f"{{log.lsn}}-{{key}}", row) for key in range(10)))
         log.store(writer)
         if number % 5 == 4:
             writer.maintain(force=True)
@@ -116,9 +116,12 @@ def test_files_are_durable_before_the_catalog_names_them(
 ) -> None:
     synced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), real(handle))
-    )
+
+    def noting(handle: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
     log = Log()
     log.shape(USERS)
     log.transaction(insert(USERS, "1", {"id": "1", "email": "a", "plan": None}))

@@ -283,7 +283,7 @@ def states(table: pa.Table) -> dict[str, dict[str, str | None]]:
 
 
 @pytest.mark.property
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(actions=st.lists(ACTION, min_size=1, max_size=14), is_full=st.booleans(), key=st.sampled_from(KEYS))
 def test_the_fold_equals_the_table(
     actions: list[tuple[Any, ...]], is_full: bool, key: str, lake: Lake
