@@ -257,11 +257,13 @@ class Decoder:
             hold[which],
         )
         tally.ignored += attempts.ignored
-        which = np.flatnonzero((events.message == CONTEXT) & direct)
+        # A shape that a transaction gave its tables waits as a context does: until the transaction is over,
+        # attempts that have it may come, and may come again.
+        which = np.flatnonzero(((events.message == CONTEXT) | (events.message == DDL)) & direct)
         fields, good = parse_contexts([_content(events, event) for event in which.tolist()])
         digits = pa.compute.match_substring_regex(fields.column("xid"), r"^\d{1,18}$").fill_null(False)
         good = good & digits.to_numpy()
-        tally.ignored += int((~good).sum())
+        tally.ignored += int((~good & (events.message[which] == CONTEXT)).sum())
         which, fields = which[good], fields.filter(pa.array(good))
         for name, values in (
             ("lsn", pa.array(events.lsn[which])),
