@@ -67,13 +67,14 @@ class Recording:
 
             self._await(ready, "a replication slot")
 
-    def await_transactions(self, xids: Collection[int]) -> None:
-        """Return when the ledger holds these transactions and knows what became of them."""
-        query = sql.text("demo/stored.sql")
+    def await_transactions(self, xids: Collection[int], *, relation: str, key: str) -> None:
+        """Return when the ledger knows what became of these transactions, each of which touches this row."""
         with open_ledger(self._settings.ledger) as ledger:
 
             def stored() -> bool:
-                return set(xids) <= set(ledger.sql(query).column("xid").to_pylist())
+                if relation not in ledger.relation_names():
+                    return False
+                return set(xids) <= set(ledger.history(relation, key).column("xid").to_pylist())
 
             self._await(stored, "what the shop did")
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -42,10 +43,15 @@ def run(*, keep: bool = False) -> None:
 
 def _tour(own: server.Server, ledger: Path) -> None:
     from flux.capture.settings import Settings
+    from flux.ledger import create_ledger
 
     narration.opening()
-    own.start()
-    shop.open_shop(own.dsn)
+    # The server's first start and the new ledger take a second each, and neither needs the other.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        made = beside.submit(create_ledger, ledger)
+        own.start()
+        shop.open_shop(own.dsn)
+        made.result()
     plugin, version = _install(own.dsn, ledger)
     settings = Settings(
         ledger=ledger,
@@ -62,7 +68,7 @@ def _tour(own: server.Server, ledger: Path) -> None:
         for visit in shop.visits(own.dsn):
             xids.append(visit.xid)
             narration.visit(visit)
-        recording.await_transactions(xids)
+        recording.await_transactions(xids, relation="public.users", key=str(shop.USER))
     narration.question(*shop.row(own.dsn))
     for words in narration.ANSWERS:
         _answer(words, ledger)
@@ -72,13 +78,12 @@ def _tour(own: server.Server, ledger: Path) -> None:
 def _install(dsn: str, ledger: Path) -> tuple[str, str]:
     """Do what `flux init` and `flux track --rollbacks` do; return the plugin and the server's version."""
     from flux.capture import install, source, tracking
-    from flux.ledger import create_ledger, sources
+    from flux.ledger import sources
 
     with source.connect(dsn) as connection:
         done = install.init(connection, plugin="auto", source=server.DATABASE)
         tracking.track(connection, shop.TABLES, rollbacks=True)
         facts = source.facts(connection)
-    create_ledger(ledger)
     known = sources.Source(
         name=done.source,
         plugin=done.plugin,
