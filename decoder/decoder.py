@@ -91,10 +91,16 @@ class Decoder:
         self._confirm_lsn = start_lsn
         self._xid_near = xid_near
         self._open: Open | None = None
+        self._early: list[bytes] = []
+        """Relation messages whose row has not come yet."""
         self._pending = Pending(_PENDING_CONTEXTS.empty_table())
 
     def decode(self, messages: list[bytes]) -> Batch:
         """Return the batch of `messages`; raise `DecodeError` when they are not what they must be."""
+        if self._decode is pgoutput.decode:
+            messages = [*self._early, *messages]
+            count = pgoutput.complete(messages)
+            messages, self._early = messages[:count], messages[count:]
         if not messages:
             return self._batch_of_nothing()
         try:

@@ -32,7 +32,7 @@ from flux.decoder.events import (
     Events,
     Tuples,
 )
-from flux.decoder.frames import Bools, Bytes, Frames, Ints, big_endian
+from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, big_endian
 from flux.decoder.schema import learn_ddl
 from flux.model.errors import DecodeError
 
@@ -60,6 +60,19 @@ class _Rows:
     """[m] First byte behind each tuple."""
 
 
+def complete(messages: list[bytes]) -> int:
+    """Return how many of `messages` can be decoded: relation messages at the end wait for their row.
+
+    Raises `DecodeError` for one that is malformed.
+    """
+    count = len(messages)
+    while count and messages[count - 1][HEADER_BYTES : HEADER_BYTES + 1] in (b"R", b"Y"):
+        count -= 1
+        if messages[count][HEADER_BYTES : HEADER_BYTES + 1] == b"R":
+            _read_relation(messages[count][HEADER_BYTES:], 0)
+    return count
+
+
 def decode(frames: Frames, catalog: Catalog) -> Events:
     """Turn one run of messages into events; relation versions are taken from and added to `catalog`."""
     buffer, start, end = frames.buffer, frames.start, frames.end
@@ -76,8 +89,14 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
     for index in np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional).tolist():
         body = buffer[content_start[index] : content_start[index] + content_length[index]].tobytes()
         schema[int(lsn[index])] = learn_ddl(catalog, body, int(lsn[index]))
+    # A relation message has no position of its own (its header says 0): it belongs to the row after it.
+    placed = np.append(np.flatnonzero(lsn), tag.size - 1)
     for index in np.flatnonzero(tag == ord("R")).tolist():
-        _relation(catalog, buffer[start[index] : end[index]].tobytes(), int(lsn[index]))
+        owner = int(lsn[placed[np.searchsorted(placed, index)]])
+        relation_id, name, identity, columns = _read_relation(
+            buffer[start[index] : end[index]].tobytes(), owner
+        )
+        from_wire(catalog, relation_id, name, identity, columns, owner)
 
     is_row = (tag == INSERT) | (tag == UPDATE) | (tag == DELETE)
     row = np.flatnonzero(is_row)
@@ -176,8 +195,8 @@ def _messages(
     return kind, transactional, content, length, lsn
 
 
-def _relation(catalog: Catalog, body: bytes, lsn: int) -> None:
-    """Read a Relation message (R)."""
+def _read_relation(body: bytes, lsn: int) -> tuple[int, str, str, list[WireColumn]]:
+    """Return OID, `schema.table`, replica identity and columns of a Relation message (R)."""
     try:
         relation_id = struct.unpack_from("!I", body, 1)[0]
         schema_end = body.index(0, 5)
@@ -198,7 +217,7 @@ def _relation(catalog: Catalog, body: bytes, lsn: int) -> None:
         raise DecodeError("a relation message is cut short", offset=len(body), lsn=lsn) from error
     if offset != len(body):
         raise DecodeError("bytes left over in a relation message", offset=offset, lsn=lsn)
-    from_wire(catalog, relation_id, f"{schema}.{name}", identity, columns, lsn)
+    return relation_id, f"{schema}.{name}", identity, columns
 
 
 def _rows(
