@@ -9,12 +9,12 @@ the row was, is a failure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from oracle.truth import SPECIAL, Rows, Table, frozen, key_text
 
-Change = Mapping[str, Any]
+Change = dict[str, Any]
 """One row of `changes`, or one of `relations`."""
 
 Row = dict[str, str | None]
@@ -23,12 +23,17 @@ Row = dict[str, str | None]
 class FoldedTable:
     """One relation while its changes are folded."""
 
-    def __init__(self, relation_id: int, versions: list[Change]) -> None:
+    def __init__(self, relation_id: int, versions: list[Change], *, strict: bool = True) -> None:
+        """Without `strict` rows may have changed unseen before a new baseline."""
+        self._strict = strict
         self.relation_id = relation_id
         self._versions = versions
         self._shape: Change | None = None
         self._keyed: dict[str, Row] = {}
         self._keyless: list[Row] = []
+        self.owners: dict[str, dict[str, tuple[int, int] | None]] = {}
+        """Of each row with a key: column → (commit_lsn, seq) of the change that gave its value; None for
+        a value that ADD COLUMN gave."""
 
     def begin(self, table: Table, lsn: int) -> None:
         """Start from what the table held at `lsn`."""
@@ -42,6 +47,7 @@ class FoldedTable:
         self.reshape(int(change["lsn"]))
         what = f"{change['op']} of {change['relation']} key {change['key']!r} at {change['commit_lsn']}/{change['seq']}"
         op, key, before = change["op"], change["key"], _row(change["before"])
+        old_key = change["old_key"] if change["old_key"] is not None else key
         after, unchanged = _row(change["after"]), list(change["unchanged"] or ())
         if op == "truncate":
             assert key is None and after is None, what
@@ -49,20 +55,40 @@ class FoldedTable:
             self._keyless.clear()
         elif op == "baseline":
             assert after is not None, what
-            if key is not None:
-                self._keyed.pop(key, None)
+            was = self._keyed.pop(key, {}) if key is not None else {}
             self._add(key, after, what)
+            self._own(change, key, was, after)
         elif op == "insert":
             assert after is not None and not unchanged, what
             self._add(key, after, what)
+            self._own(change, key, {}, after)
         elif op == "delete":
-            self._take(change["old_key"] or key, before, what)
+            self._take(old_key, before, what)
         else:
             assert op == "update" and after is not None, what
-            was = self._take(change["old_key"] or key, before, what)
-            carried = {name: was[name] for name in unchanged}
+            was = self._take(old_key, before, what)
+            carried = {name: was[name] for name in unchanged if self._strict or name in was}
             assert not carried.keys() & after.keys(), what
             self._add(key, {**after, **carried}, what)
+            self._own(change, key, was, after, old_key)
+
+    def _own(self, change: Change, key: str | None, was: Row, after: Row, old_key: str | None = None) -> None:
+        """Note what this change gave a row that was `was`."""
+        if key is None:
+            return
+        owners = self.owners.pop(old_key if old_key is not None else key, {}) if was else {}
+        mine = (int(change["commit_lsn"]), int(change["seq"]))
+        for name, value in after.items():
+            if name not in was or was[name] != value or name not in owners:
+                owners[name] = mine
+        self.owners[key] = owners
+
+    def _some(self, before: Row) -> Row:
+        """Take a row that is like `before`, if one lives."""
+        for place, row in enumerate(self._keyless):
+            if all(same(row.get(name), value) for name, value in before.items()):
+                return self._keyless.pop(place)
+        return {}
 
     def reshape(self, lsn: int) -> None:
         """Give the rows the columns of the version in force at `lsn`."""
@@ -71,17 +97,23 @@ class FoldedTable:
         if old is None or shape is None or old is shape:
             return
         rows = [*self._keyed.values(), *self._keyless]
-        self._keyed, self._keyless = {}, []
+        owned = [*(self.owners.get(key) for key in self._keyed), *(None for _ in self._keyless)]
+        self._keyed, self._keyless, self.owners = {}, [], {}
         names = {column["attnum"]: column["name"] for column in old["columns"]}
         missing = dict(shape["missing"] or ())
-        for row in rows:
+        for row, owners in zip(rows, owned, strict=True):
             image: Row = {}
+            own: dict[str, tuple[int, int] | None] = {}
             for column in shape["columns"]:
                 name = names.get(column["attnum"])
                 image[column["name"]] = (
                     row[name] if name is not None and name in row else missing.get(column["name"])
                 )
-            self._add(key_text(image, tuple(shape["key"])), image, "a new shape")
+                own[column["name"]] = owners.get(name) if owners is not None and name is not None else None
+            key = key_text(image, tuple(shape["key"]))
+            self._add(key, image, "a new shape")
+            if key is not None:
+                self.owners[key] = own
 
     def rows(self) -> Rows:
         """Return the rows that live."""
@@ -98,10 +130,12 @@ class FoldedTable:
         if key is None:
             self._keyless.append(row)
             return
-        assert key not in self._keyed, f"{what}: a row with this key lives already"
+        assert key not in self._keyed or not self._strict, f"{what}: a row with this key lives already"
         self._keyed[key] = row
 
     def _take(self, key: str | None, before: Row | None, what: str) -> Row:
+        if not self._strict:
+            return self._keyed.pop(key, {}) if key is not None else self._some(before or {})
         if key is not None:
             assert key in self._keyed, f"{what}: no row with this key lives"
             row = self._keyed.pop(key)

@@ -7,7 +7,7 @@ said, as rows. The baseline is the truth itself, read while nobody wrote.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -53,9 +53,14 @@ class Told:
         self.open_attempts = batch.open_attempts
         self.ignored_messages += batch.ignored_messages
 
+    @staticmethod
+    def order(change: Mapping[str, Any]) -> tuple[int, int, int, int]:
+        """Return where a change stands among others."""
+        return (change["commit_lsn"] or 1 << 64, change["lsn"], change["seq"], change["relation_id"])
+
     def sort(self) -> None:
         """Put rows into an order that does not depend on how the stream was cut."""
-        self.changes.sort(key=lambda c: (c["commit_lsn"] or 1 << 64, c["lsn"], c["seq"], c["relation_id"]))
+        self.changes.sort(key=self.order)
         self.contexts.sort(key=lambda c: int(c["context_id"]))
         self.transactions.sort(key=lambda t: (t["commit_lsn"] or 1 << 64, t["xid"]))
         self.relations.sort(key=lambda r: (r["relation_id"], r["lsn"]))
@@ -103,11 +108,12 @@ class Recording:
             self._connection.execute(
                 "select flux.heartbeat(%s, %s::text[]::xid8[])", [nonce, [str(xid) for xid in doubtful]]
             )
-            doubtful = eventually(
+            came = eventually(
                 lambda nonce=nonce: self._receive(decoder, nonce),  # type: ignore[misc]
                 within_s=30,
                 what="the heartbeat in the stream",
-            )[0]
+            )
+            doubtful = came[0] if came is not None else ()
             if not doubtful:
                 return
         raise AssertionError(f"doubtful still after {BEATS_MAX} heartbeats: {doubtful}")

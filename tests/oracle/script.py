@@ -19,7 +19,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import pglast
 import psycopg
@@ -124,7 +124,7 @@ class Stage:
         self.database = database
         self.control = database.connect()
         self._observer = database.connect()
-        self._observer.execute(cast("LiteralString", truth.SESSION + "; set lock_timeout = '20ms'"))
+        self._observer.execute(truth.SESSION + "; set lock_timeout = '20ms'")
         self._sessions: dict[str, psycopg.Connection[Any]] = {}
 
     def set_up(self, case: Case) -> None:
@@ -134,7 +134,7 @@ class Stage:
             connection.execute(sql.SQL("create schema {}").format(schema))
             connection.execute(sql.SQL("set search_path = {}, public").format(schema))
             for statement in _split(case.setup):
-                connection.execute(cast("LiteralString", statement))
+                connection.execute(statement)
             if case.track:
                 tracking.track(
                     connection, case.track, rollbacks=case.rollbacks, identity_full=case.identity_full
@@ -176,7 +176,7 @@ class Stage:
             del self._sessions[step.session]
             return
         connection = self._session(case, step.session)
-        statement = cast("LiteralString", step.text)
+        statement = step.text
         if step.verb == "copy":
             with connection.cursor().copy(statement) as copy:
                 copy.write(step.argument + "\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from flux.capture import install
+from flux.ledger import open_ledger
 from oracle import check, corpus
+from oracle.kept import SOURCE, Kept, check_kept
 from oracle.recording import TABLES, Recording, Told
 from oracle.script import Played, Stage
 from servers import Database, on
@@ -25,7 +28,9 @@ def plugins_of(database: Database) -> tuple[Plugin, ...]:
 
 @on(*SERVERS)
 @pytest.mark.parametrize("family", corpus.FAMILIES)
-def test_folding_gives_the_tables(database: Database, family: str, subtests: pytest.Subtests) -> None:
+def test_folding_gives_the_tables(
+    database: Database, family: str, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
     cases = [case for case in corpus.cases(family) if database.major in case.majors]
     stage = Stage(database)
     with database.connect() as connection:
@@ -37,24 +42,29 @@ def test_folding_gives_the_tables(database: Database, family: str, subtests: pyt
             stage.set_up(case)
         for plugin in plugins_of(database):
             recordings[plugin] = Recording(database, plugin, f"oracle_{plugin}")
+        kept = Kept(database, plugins_of(database)[-1], tmp_path)
+        kept.catch_up()
         played = [stage.play(case) for case in cases]
         told: dict[Plugin, Told] = {}
         for plugin, recording in recordings.items():
             recording.catch_up()
             told[plugin] = recording.decode()
-            for case in played:
-                if plugin not in case.case.plugins:
+            for each in played:
+                if plugin not in each.case.plugins:
                     continue
-                with subtests.test(plugin=plugin, case=case.case.name):
-                    check_case(case, told[plugin], plugin)
+                with subtests.test(plugin=plugin, case=each.case.name):
+                    check_case(each, told[plugin], plugin)
             with subtests.test(plugin=plugin, check="whole"):
                 check.check_whole(told[plugin].changes, told[plugin].contexts, told[plugin].transactions)
                 assert told[plugin].open_attempts == 0
+                assert min(each["lsn"] for each in told[plugin].relations) >= recording.start_lsn
             with subtests.test(plugin=plugin, check="cut anyhow"):
                 check_cuts(recording, told[plugin], f"{family} {database.major}")
         if len(told) == 2:
             with subtests.test(check="both plugins say the same"):
                 check.check_equal(told["pgoutput"], told["wal2json"])
+        kept.catch_up()
+        check_ledger(kept, played, told[plugins_of(database)[-1]], subtests)
     finally:
         for recording in recordings.values():
             recording.close()
@@ -71,6 +81,19 @@ def check_case(played: Played, told: Told, plugin: Plugin) -> None:
     ]
     check.check_expected(played, changes)
     check.check_fold(played, changes, told.relations, lossy=plugin == "wal2json", resync=told.resync)
+
+
+def check_ledger(kept: Kept, played: list[Played], told: Told, subtests: pytest.Subtests) -> None:
+    stored = kept.read()
+    with subtests.test(check="the ledger holds what was decoded"):
+        streamed = sorted(stored.streamed, key=told.order)
+        for change in streamed:
+            assert change.pop("source") == SOURCE
+        assert streamed == told.changes
+    with open_ledger(kept.settings.ledger) as ledger:
+        for case in played:
+            with subtests.test(ledger=kept.plugin, case=case.case.name):
+                check_kept(case, stored, ledger, plugin=kept.plugin)
 
 
 def check_cuts(recording: Recording, whole: Told, seed: str) -> None:

@@ -68,7 +68,11 @@ def play_and_check(stage: Stage, workload: Workload) -> None:
             lossy = recording.plugin == "wal2json"
             check.check_whole(told[-1].changes, told[-1].contexts, told[-1].transactions)
             check.check_fold(
-                played, told[-1].changes, told[-1].relations, lossy=lossy, resync=told[-1].resync | player.unseen
+                played,
+                told[-1].changes,
+                told[-1].relations,
+                lossy=lossy,
+                resync=told[-1].resync | player.unseen,
             )
             check_outcomes(player, told[-1])
             cut = recording.decode(random.Random(number))
@@ -89,7 +93,9 @@ def check_outcomes(player: Player, told: Told) -> None:
     for change in told.changes:
         if change["relation_id"] not in left_out:
             found[change["relation_id"], change["op"], change["outcome"]] += 1
-    expected = Counter({key: count for key, count in player.outcomes.items() if count and key[0] not in left_out})
+    expected = Counter(
+        {key: count for key, count in player.outcomes.items() if count and key[0] not in left_out}
+    )
     for relation_id in player.unseen:
         for op in ("update", "delete"):
             expected.pop((relation_id, op, "committed"), None)

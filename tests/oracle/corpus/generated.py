@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Generated and dropped columns: not recorded, and never mistaken for their neighbours."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Replica identities, and tables without a key."""
 
 from __future__ import annotations

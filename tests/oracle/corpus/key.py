@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Keys: changed, swapped, chained, composite, of every awkward text."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Names that must be quoted: dots, quotes, upper case, spaces, unicode, keywords."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Partitioned tables: recorded under their root, wherever the row lies."""
 
 from __future__ import annotations

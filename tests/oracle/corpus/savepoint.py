@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """What was rolled back: transactions, savepoints three deep, exception blocks, failing statements."""
 
 from __future__ import annotations

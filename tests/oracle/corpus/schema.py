@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Schema changes between the rows: rename, add, drop, rewrite, keys that move."""
 
 from __future__ import annotations

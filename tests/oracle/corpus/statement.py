@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Ways to write: COPY, ON CONFLICT, MERGE, cascades, statements of many rows, rules of no change."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Who did it: tags belong to changes, not to transactions."""
 
 from __future__ import annotations

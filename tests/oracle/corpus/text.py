@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Texts with everything that some format escapes, and lengths around the edges of Arrow's views."""
 
 from __future__ import annotations

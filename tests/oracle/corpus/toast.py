@@ -1,4 +1,3 @@
-
 """Large values: stored out of line, not sent when an update leaves them alone."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a statement is as long as it is)
 """Every built-in type with its special values, as a column, in arrays, and in composites."""
 
 from __future__ import annotations
@@ -204,7 +203,7 @@ def _case(name: str, kinds: list[str], **options: object) -> Case:
         name,
         setup=f"{_TYPES} create table t (id int primary key, {columns}); insert into t select id + 1000, {', '.join(f'c{n}' for n in range(len(kinds)))} from t; {inserts} update t set id = id + 1000;",
         steps=f"{inserts} begin; update t set {half}; delete from t; rollback; update t set {half} where id % 2 = 0;"
-         f"begin; insert into t values {rows[0].replace('(0', '(500', 1)}; savepoint s; update t set id = -id; rollback to s; commit; delete from t where id % 5 = 1; update t set id = id + 10000;",
+        f"begin; insert into t values {rows[0].replace('(0', '(500', 1)}; savepoint s; update t set id = -id; rollback to s; commit; delete from t where id % 5 = 1; update t set id = id + 10000;",
         **options,  # type: ignore[arg-type]
     )
 
