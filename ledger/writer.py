@@ -223,8 +223,8 @@ class Writer:
         gone. A first baseline is only written, not compared.
         """
         with self._own_transaction():
-            self._insert("append_relations", "relations", relations_table([relation]))
-            typed.refresh(self._lake, {relation.root_id})
+            if self._insert("append_relations", "relations", relations_table([relation])):
+                typed.refresh(self._lake, {relation.root_id})
             return baseline.reconcile(self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us)
 
     def maintain(self, *, force: bool = False) -> upkeep.Upkeep:
@@ -255,13 +255,15 @@ class Writer:
     def _ask(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
 
-    def _insert(self, statement: str, table: str, rows: pa.Table) -> None:
+    def _insert(self, statement: str, table: str, rows: pa.Table) -> int:
+        """Insert `rows` by that statement; return how many it took."""
         if rows.num_rows == 0:
-            return
+            return 0
         self._lake.register("batch", rows)
         try:
             text = sql.text(f"ledger/writer/{statement}.sql")
-            self._lake.execute(text.format(table=table), {"source": self._source})
+            taken = self._lake.execute(text.format(table=table), {"source": self._source}).fetchone()
+            return int(taken[0]) if taken is not None else 0
         finally:
             self._lake.unregister("batch")
 
