@@ -6,7 +6,7 @@ was committed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -64,14 +64,24 @@ def learn_ddl(catalog: Catalog, body: bytes, lsn: int) -> SchemaChange | None:
         change = parse_ddl(body, lsn)
     except DecodeError:
         return None
+    rekeyed = []
     for relation in change.relations:
         before = catalog.newest(relation.relation_id, lsn)
         if before is not None and before.lsn != lsn:
             change.renames.extend(renames(before, relation))
+            # Rows are known by their key: when other columns make it, all of them have a new one.
+            if relation.relation_id == relation.root_id and _key_numbers(before) != _key_numbers(relation):
+                rekeyed.append(relation.root_id)
         catalog.learn(relation)
     for relation_id in (*change.dropped, *change.untracked):
         catalog.forget(relation_id, lsn)
-    return change
+    return replace(change, resync=(*change.resync, *rekeyed)) if rekeyed else change
+
+
+def _key_numbers(relation: Relation) -> list[int]:
+    """Return the attribute numbers of the key, which a rename leaves as they are."""
+    numbers = {column.name: column.attnum for column in relation.columns}
+    return [numbers.get(name, 0) for name in relation.key]
 
 
 def renames(before: Relation, after: Relation) -> list[dict[str, str]]:
