@@ -70,6 +70,7 @@ class Ledger:
         self._row_counts: dict[str, int] = {}
         self._versions: list[tuple[str, Relation]] = []
         self._has_typed_views = False
+        self._cache: row.Cache = {}
         with failure.translated(place.root, "read"):
             self._refresh()
             questions.install(self._lake)
@@ -256,6 +257,7 @@ class Ledger:
         self._versions = [(one["source"], relation_of(one)) for one in rows]
         self._version = snapshot.version
         self._has_typed_views = False
+        self._cache = {}
 
     def _show(self, name: str, columns: list[str], snapshot: catalog.Snapshot) -> None:
         listed = ", ".join(identifier(column) for column in columns)
@@ -294,7 +296,9 @@ class Ledger:
             if owner == source and version.relation_id == target.relation_id
         ]
         names = tuple(dict.fromkeys(version.relation for version in reversed(versions)))
-        return row.Asked(self._lake, source, target, names, Shape(versions, bound_lsn=cut.lsn), cut)
+        return row.Asked(
+            self._lake, source, target, names, Shape(versions, bound_lsn=cut.lsn), cut, self._cache
+        )
 
 
 __all__ = ["Ledger", "answer", "open_ledger"]

@@ -25,6 +25,8 @@ IDS_MAX = 500
 """Ids looked up by one statement."""
 
 Context = dict[str, Any]
+Cache = dict[tuple[str, str, int], list[Event]]
+"""(scan, source, relation OID) → its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Asked:
     """Every name it ever had: its changes are stored under the name of their time."""
     shape: Shape
     cut: Cut
+    cache: Cache
+    """What every row's question needs of this relation, as long as the ledger does not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +250,14 @@ def _scan(asked: Asked, name: str, **more: Any) -> list[Event]:
     return [_event(row) for row in rows]
 
 
+def _cached(asked: Asked, name: str) -> list[Event]:
+    """Events that touch few rows, or all: the same for every key."""
+    place = name, asked.source, asked.relation.relation_id
+    if place not in asked.cache:
+        asked.cache[place] = _scan(asked, name)
+    return asked.cache[place]
+
+
 def _event(row: tuple[Any, ...]) -> Event:
     *words, before, after, unchanged, place_lsn = row
     old = None if before is None else list(before.items())
@@ -260,7 +272,7 @@ def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:
     """Everything that touches the rows with one of `keys` (None: all), in order, up to the moment."""
     if keys is None:
         return _in_order(asked, _scan(asked, "all"))
-    moves = _scan(asked, "moves")
+    moves = _cached(asked, "moves")
     lineage = dict.fromkeys(keys)
     before = -1
     while before != len(lineage):
@@ -275,7 +287,7 @@ def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:
     else:
         found = _scan(asked, "keys", keys=list(lineage))
     found += [move for move in moves if move.old_key in lineage and move.key not in lineage]
-    found += _scan(asked, "truncates")
+    found += _cached(asked, "truncates")
     return _in_order(asked, found)
 
 

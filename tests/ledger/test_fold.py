@@ -258,7 +258,13 @@ class Lake:
     def asked(self, lsn: int = LSN_MAX) -> row.Asked:
         newest = self.versions[-1]
         return row.Asked(
-            self.lake, "shop", newest, (newest.relation,), Shape(self.versions, bound_lsn=lsn), Cut(lsn=lsn)
+            self.lake,
+            "shop",
+            newest,
+            (newest.relation,),
+            Shape(self.versions, bound_lsn=lsn),
+            Cut(lsn=lsn),
+            {},
         )
 
     def ask(self, question: str) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ order by source, place_lsn, n nulls last;
 -- The contexts of some events.
 create or replace macro _contexts(events) as table
 select c.* from contexts as c
-where c.context_id in (select context_id from query_table(events) limit 10000)
+where c.context_id in (select unnest((select list(distinct context_id) from query_table(events))))
 qualify row_number() over (partition by c.source, c.context_id) = 1;
 
 -- The history of one row. `as_of` is a log position or a time; without it, up to now.

@@ -5,16 +5,13 @@ create or replace macro _committed(rel, as_of) as table
 with target as materialized (from _target(rel, as_of)),
 cut as materialized (from _cut(as_of)),
 named as materialized (
-    select rel as name
-    union
-    select r.relation from relations as r join target using (source, relation_id)
-    limit 10000
+    select unnest(list_distinct([rel] || coalesce(
+        (select list(r.relation) from relations as r join target using (source, relation_id)), []))) as name
 )
 select c.*, c.commit_lsn::uhugeint * 4294967296::uhugeint + c.seq as ord
 from changes as c join cut on cut.source = c.source
 where c.relation in (select name from named) and c.outcome = 'committed' and c.commit_lsn <= cut.bound_lsn
-  and (not exists (from target)
-       or exists (from target where target.source = c.source and target.relation_id = c.relation_id));
+  and coalesce(c.source = (select source from target) and c.relation_id = (select relation_id from target), true);
 
 -- How an image of each version of a relation reads in the columns of the newest version in `shapes`.
 create or replace macro _readings(shapes) as table
@@ -39,42 +36,75 @@ create or replace macro _read(image, reading, plain) as
              lambda c: {'k': c.label, 'v': case when c.name is null then c.missing else image[c.name] end}))
     end;
 
--- Rows with a key whose last change says all of them: it left no column out.
--- `committed`, `readings` name what _committed and _readings gave.
+-- The last change of each row with a key that is there, and where its present life begins (after the
+-- last delete, departure or truncate, at the last insert). `committed` names what _committed gave.
 create or replace macro _last_words(committed) as table
 with ended as (
     select source, relation_id, max(ord) as ord from query_table(committed) where op = 'truncate' group by all
 ),
 touch as (
-    select source, relation_id, key, ord, op = 'delete' as is_end, len(coalesce(unchanged, [])) > 0 as is_partial
+    select source, relation_id, key, ord, op = 'delete' as is_end, op in ('insert', 'delete') as is_bound,
+           len(coalesce(unchanged, [])) > 0 as is_partial
     from query_table(committed) where key is not null
     union all
-    select source, relation_id, old_key, ord, true, false
+    select source, relation_id, old_key, ord, true, true, false
     from query_table(committed) where old_key is not null and old_key <> key
 ),
 last as (
     select source, relation_id, key, max(ord) as ord, arg_max(is_end, ord) as is_end,
-           arg_max(is_partial, ord) as is_partial
+           arg_max(is_partial, ord) as is_partial, max(ord) filter (is_bound) as bound_ord
     from touch group by source, relation_id, key
 )
-select last.source, last.relation_id, last.key, last.ord, last.is_partial
+select last.source, last.relation_id, last.key, last.ord, last.is_partial,
+       greatest(coalesce(last.bound_ord, 0), coalesce(ended.ord, 0)) as began_ord
 from last left join ended on ended.source = last.source and ended.relation_id = last.relation_id
 where not last.is_end and last.ord > coalesce(ended.ord, 0);
 
+-- Where a column that a row's last change left out (unchanged TOAST) was last sent in the row's life:
+-- `from_ord`, under the name `from_name`. NULL where this life under this key does not tell: then either
+-- ADD COLUMN gave it (is_given, `missing`) or the row's earlier keys must be read (see _table_at).
+-- `pairs` has source, relation_id, key, ord, began_ord, lsn, name: the column left out.
+create or replace macro _sent(pairs, committed, shapes) as table
+with shape as materialized (from query_table(shapes)),
+pair as (
+    select p.*, coalesce(s.col, 'name ' || p.name) as col, coalesce(s.since_lsn, 0) as since_lsn, s.missing
+    from query_table(pairs) as p
+    left join shape as s on s.source = p.source and s.relation_id = p.relation_id and s.name = p.name
+        and p.lsn >= s.from_lsn and p.lsn < s.until_lsn
+),
+said as (
+    select p.source, p.relation_id, p.key, p.ord, p.name, p.since_lsn, p.missing, c.ord as said_ord, c.lsn as said_lsn,
+           c.old_key is not null as is_arrival,
+           case when p.col = 'name ' || p.name then p.name else s.name end as said_name, c.unchanged
+    from pair as p
+    join query_table(committed) as c on c.source = p.source and c.relation_id = p.relation_id
+        and c.key = p.key and c.ord < p.ord and c.ord >= p.began_ord
+    left join shape as s on s.source = c.source and s.relation_id = c.relation_id and s.col = p.col
+        and c.lsn >= s.from_lsn and c.lsn < s.until_lsn
+)
+select source, relation_id, key, ord, name,
+       max(said_ord) filter (is_sent) as from_ord, arg_max(said_name, said_ord) filter (is_sent) as from_name,
+       any_value(since_lsn) > arg_min(said_lsn, said_ord) and not arg_min(is_arrival, said_ord) as is_given,
+       any_value(missing) as missing
+from (
+    select *, said_name is not null and not list_contains(coalesce(unchanged, []), said_name) as is_sent from said
+)
+group by source, relation_id, key, ord, name;
+
 -- A table without a key is a bag of rows: each change takes its whole old image out and puts its
--- whole new one in.
+-- whole new one in. `committed`, `readings` name what _committed and _readings gave.
 create or replace macro _bag(committed, readings) as table
 with ended as (
     select source, relation_id, max(ord) as ord from query_table(committed) where op = 'truncate' group by all
 ),
 image as (
     select source, relation_id, ord, lsn, before as image, -1 as count
-    from query_table(committed) where key is null and before is not null and op in ('update', 'delete')
+    from query_table(committed) where before is not null and op in ('update', 'delete')
     union all
     select source, relation_id, ord, lsn,
            case when len(coalesce(unchanged, [])) > 0 and before is not null then map_concat(before, after) else after end,
            1
-    from query_table(committed) where key is null and after is not null
+    from query_table(committed) where after is not null
 ),
 counted as (
     select i.source, i.relation_id, _read(i.image, r.reading, r.plain) as "row",
@@ -97,44 +127,93 @@ create or replace macro _lossy_nulls(row_map, reading) as
 
 -- All rows of a table as of a moment, in the columns it has as of `named_at`.
 create or replace macro _table_at(rel, as_of, named_at) as table
-with shape as materialized (from _shapes(rel, named_at)),
+with recursive
+shape as materialized (from _shapes(rel, named_at)),
 reading as materialized (from _readings('shape')),
 committed as materialized (
-    select source, relation_id, key, old_key, ord, lsn, op, unchanged,
-           case when key is null then before end as before, case when key is null then after end as after
-    from _committed(rel, as_of)
+    select source, relation_id, key, old_key, ord, lsn, op, unchanged
+    from _committed(rel, as_of) where key is not null or op = 'truncate'
 ),
 word as materialized (from _last_words('committed')),
-partial as materialized (select list(key) as keys from word where is_partial),
-whole as (
-    select c.source, c.relation_id, c.key, _read(c.after, r.reading, r.plain) as "row", r.reading
+last as materialized (
+    select c.source, c.relation_id, c.key, c.ord, c.lsn, c.before, c.after, c.unchanged, word.is_partial, word.began_ord
     from _committed(rel, as_of) as c
     join word on word.source = c.source and word.relation_id = c.relation_id and word.ord = c.ord
              and word.key = c.key
+),
+pair as materialized (
+    select source, relation_id, key, ord, began_ord, lsn,
+           unnest(list_filter(unchanged, lambda n: not coalesce(map_contains(before, n), false))) as name
+    from last where is_partial
+),
+sent as materialized (from _sent('pair', 'committed', 'shape')),
+-- A row whose earlier keys must be read is folded event by event; they are few.
+deep as materialized (
+    select distinct pair.source, pair.relation_id, pair.key
+    from pair left join sent using (source, relation_id, key, ord, name)
+    where sent.from_ord is null and not coalesce(sent.is_given, false)
+),
+filled as (
+    select sent.source, sent.relation_id, sent.key,
+           map_from_entries(list({'k': sent.name, 'v': case when sent.from_ord is null then sent.missing
+                                                            else c.after[sent.from_name] end})) as extra
+    from sent
+    left join _committed(rel, as_of) as c
+      on c.source = sent.source and c.relation_id = sent.relation_id and c.ord = sent.from_ord and c.key = sent.key
+    group by sent.source, sent.relation_id, sent.key
+),
+-- Materialized, because a lambda would work out the image anew for each of its columns.
+image as materialized (
+    select last.source, last.relation_id, last.key, last.lsn,
+           case when last.is_partial
+                then map_concat(coalesce(last.before, map {}), coalesce(filled.extra, map {}), last.after)
+                else last.after end as image
+    from last
+    left join filled on filled.source = last.source and filled.relation_id = last.relation_id and filled.key = last.key
+    where not exists (from deep where deep.source = last.source and deep.relation_id = last.relation_id
+                      and deep.key = last.key)
+),
+known as (
+    select i.source, i.relation_id, i.key, _read(i.image, r.reading, r.plain) as "row", r.reading
+    from image as i
     left join reading as r
-      on r.source = c.source and r.relation_id = c.relation_id and c.lsn >= r.from_lsn and c.lsn < r.until_lsn
-    where not word.is_partial
+      on r.source = i.source and r.relation_id = i.relation_id and i.lsn >= r.from_lsn and i.lsn < r.until_lsn
 ),
--- Rows whose last change left a column out (unchanged TOAST) need their earlier changes too.
-found as materialized (
-    select * from _found(rel, coalesce((select keys from partial), []), 1000000000000)
-    where outcome = 'committed'
+deep_key as (
+    select source, relation_id, key from deep
+    union
+    select c.source, c.relation_id, c.old_key
+    from deep_key as d join committed as c
+      on c.source = d.source and c.relation_id = d.relation_id and c.key = d.key
+    where c.old_key is not null
 ),
-landed as materialized (from _landed('found')),
-cut as materialized (from _cut(as_of)),
+deep_ord as materialized (
+    select c.ord
+    from committed as c join deep_key as d
+      on c.source = d.source and c.relation_id = d.relation_id and c.key = d.key
+    union
+    select c.ord
+    from (from committed where old_key is not null) as c join deep_key as d
+      on c.source = d.source and c.relation_id = d.relation_id and c.old_key = d.key
+    union
+    select ord from committed where op = 'truncate' and exists (from deep)
+),
 event as materialized (
-    select e.* from _ordered('found', 'landed', 'cut') as e
-    where not exists (from _target(rel, as_of))
-       or exists (from _target(rel, as_of) as t where t.source = e.source and t.relation_id = e.relation_id)
+    select c.* exclude (old_key), nullif(c.old_key, c.key) as old_key, row_number() over (order by c.ord) as n
+    from _committed(rel, as_of) as c where c.ord in (select unnest((select list(ord) from deep_ord)))
 ),
 folded as (
-    from _rows_of('event', 'shape', coalesce((select keys from partial), []))
+    from _rows_of('event', 'shape', coalesce((select list(key) from deep), []))
+),
+loose as materialized (
+    select source, relation_id, ord, lsn, op, before, after, unchanged
+    from _committed(rel, as_of) where key is null
 )
-select source, relation_id, key, "row", _lossy_nulls("row", reading) as lossy from whole
+select source, relation_id, key, "row", _lossy_nulls("row", reading) as lossy from known
 union all
 select source, relation_id, key, "row", lossy from folded
 union all
-select source, relation_id, key, "row", _lossy_nulls("row", reading) from _bag('committed', 'reading');
+select source, relation_id, key, "row", _lossy_nulls("row", reading) from _bag('loose', 'reading');
 
 create or replace macro table_at(rel, as_of) as table
 from _table_at(rel, as_of, as_of) order by key;

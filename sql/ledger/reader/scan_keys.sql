@@ -1,8 +1,7 @@
--- Changes and attempts of several rows. The limit tells the planner that the keys are few, so that it
--- filters by them while it reads.
+-- Changes and attempts of several rows.
 select source, relation, relation_id, key, old_key, epoch_us("at"), op, outcome, request_id, actor, lsn, commit_lsn,
        seq, xid, subxid, context_id, before, after, unchanged,
        coalesce(commit_lsn, lsn)
 from changes
 where relation = $relation and source = $source and relation_id = $relation_id
-  and key in (select unnest($keys) limit 10000);
+  and key in (select unnest($keys));
