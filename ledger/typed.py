@@ -112,8 +112,9 @@ def _replace(
         "source": literal(source),
         "relation_id": newest.relation_id,
         "relations": ", ".join(sorted({literal(version.relation) for version in of_relation})),
-        "current": ", ".join(current),
-        "history": ", ".join(history),
+        # A table may have no column at all.
+        "current": "".join(f"{column}, " for column in current),
+        "history": "".join(f"{column}, " for column in history),
         "uncast_row": ", ".join(uncast["row"]),
         "uncast_after": ", ".join(uncast["after"]),
     }
