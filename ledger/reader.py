@@ -69,11 +69,11 @@ class Ledger:
         self._version = -1
         self._row_counts: dict[str, int] = {}
         self._versions: list[tuple[str, Relation]] = []
+        self._has_macros = False
         self._has_typed_views = False
         self._cache: row.Cache = {}
         with failure.translated(place.root, "read"):
             self._refresh()
-            questions.install(self._lake)
 
     # -- names ------------------------------------------------------------------------------------
 
@@ -162,6 +162,7 @@ class Ledger:
         cut = self._cut(owner, as_of)
         with failure.translated(self._place.root, "read"):
             if key is None:
+                self._need_macros()
                 return table.at(self._lake, target, cut, limit)
             return row.at(self._asked(owner, target, as_of), key)
 
@@ -179,6 +180,7 @@ class Ledger:
         old, new = self._cut(owner, since), self._cut(owner, until)
         with failure.translated(self._place.root, "read"):
             if key is None:
+                self._need_macros()
                 return table.diff(self._lake, target, old, new)
             later = self._asked(owner, target, until)
             # Both moments in the columns of the later one.
@@ -191,6 +193,7 @@ class Ledger:
         but a question, and for what DuckDB finds wrong with it.
         """
         self._refresh()
+        self._need_macros()
         if not self._has_typed_views:
             typed.refresh(self._lake)
             self._has_typed_views = True
@@ -242,6 +245,12 @@ class Ledger:
         self._refresh()
         return self._lake.execute(sql.text(f"ledger/reader/{name}.sql")).to_arrow_table()
 
+    def _need_macros(self) -> None:
+        """Make the macros when the first question needs them: it takes 50 ms."""
+        if not self._has_macros:
+            questions.install(self._lake)
+            self._has_macros = True
+
     def _refresh(self) -> None:
         """Make the views show the newest commit."""
         if catalog.version(self._place.catalog) == self._version:
@@ -266,15 +275,9 @@ class Ledger:
         words = {"table": identifier(name), "columns": listed, "files": files}
         self._lake.execute(sql.text("ledger/reader/clear.sql").format(**words))
         if inlined:
-            texts = pa.table(
-                {
-                    column: pa.array([one[number] for one in inlined], pa.string())
-                    for number, column in enumerate(columns)
-                }
-            )
-            self._lake.register("inlined", texts)
-            self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words))
-            self._lake.unregister("inlined")
+            words["lists"] = ", ".join("unnest(?::varchar[])" for _ in columns)
+            lists = [[one[number] for one in inlined] for number in range(len(columns))]
+            self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words), lists)
         if files and name in MATERIALIZED:
             self._lake.execute(sql.text("ledger/reader/keep_files.sql").format(**words))
             files = ""
