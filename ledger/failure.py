@@ -38,7 +38,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], type[LedgerError], str, str], ...] = (
         ),
         LedgerDamaged,
         "a file of it is damaged or missing",
-        "restore the folder from a backup; `flux ledger verify` names what is wrong",
+        "restore the folder from a backup; `flux doctor` says what else is wrong",
     ),
 )
 

@@ -126,7 +126,10 @@ def request(lake: duckdb.DuckDBPyConnection, prefix: str) -> str:
         if found:
             break
     if not found:
-        raise UsageError(f"no request begins with {wanted}", hint="see the newest ones: flux tail")
+        raise UsageError(
+            f"no request begins with {wanted}",
+            hint='see which there are: flux sql "select distinct request_id from changes"',
+        )
     if len(found) > 1:
         more = ", …" if len(found) == limit else ""
         listed = ", ".join(found[:CANDIDATES_MAX])
