@@ -4,4 +4,4 @@ set -eu
 
 flux init --plugin "${FLUX_PLUGIN:-auto}" --source "${FLUX_SOURCE:-$PGDATABASE}"
 flux track --all --rollbacks
-exec flux up --listen "127.0.0.1:${FLUX_HEALTH_PORT:-9187}"
+exec flux up --port "${FLUX_HEALTH_PORT:-9187}"
