@@ -70,7 +70,7 @@ class Backlog:
             self._waiting[root] = None
 
     def drop(self, roots: Iterable[int]) -> None:
-        """Forget these: they are tracked no longer."""
+        """Forget these: they are captured no longer."""
         for root in roots:
             self._waiting.pop(root, None)
             self._covered = tuple(each for each in self._covered if each != root)

@@ -30,7 +30,8 @@ def mark_batch(batch: Batch) -> Batch:
 
 def warning(relations: Sequence[Relation]) -> str:
     """Return what to tell the user when capture begins; empty when no column is concerned."""
-    names = [f"{each.relation}.{column}" for each in relations for column in each.lossy]
+    newest = {each.relation_id: each for each in sorted(relations, key=lambda each: each.lsn)}
+    names = [f"{each.relation}.{column}" for each in newest.values() if each.tracked for column in each.lossy]
     if not names:
         return ""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

@@ -234,7 +234,7 @@ def _start(
     try:
         if snapshot is not None:
             _begin(run, system, snapshot, exact_numbers=stream.exact_numbers)
-        relations = run.writer.relations()
+        relations = run.writer.relations(known.confirmed_lsn)
         if not stream.exact_numbers and (told := lossy.warning(relations)):
             run.say(told)
         at = run.writer.position()

@@ -149,7 +149,7 @@ class Session:
 
     def _take(self, batch: Batch, size: int) -> None:
         self._last, self._open = batch, batch.open_transaction
-        if batch.row_count or batch.untracked:
+        if batch.row_count or batch.gone:
             self._run.writer.append(batch)
             if not self._appended_rows:
                 self._appended_since = self._held_since
@@ -158,7 +158,7 @@ class Session:
         if self._appended_rows:
             self._appended_bytes += size
         seen = batch.position.commit_lsn
-        self._backlog.drop(batch.untracked)
+        self._backlog.drop(relation_id for relation_id, _ in batch.gone)
         self._backlog.add(batch.resync, seen)
         for nonce in batch.heartbeats:
             self._goal = "" if nonce and nonce == self._goal else self._goal

@@ -65,7 +65,10 @@ class Catalog:
         self._by_id: dict[int, Timeline] = {}
         self._by_name: dict[str, Timeline] = {}
         for relation in sorted(relations, key=lambda each: each.lsn):
-            self._add(relation)
+            if relation.tracked:
+                self._add(relation)
+            else:
+                self.forget(relation.relation_id, relation.lsn)
         self._from_the_start = frozenset(self._by_name)
 
     def _add(self, relation: Relation) -> int:
@@ -90,10 +93,14 @@ class Catalog:
             version = int(timeline.at(np.array([lsn], np.uint64))[0])
         return None if version == NO_VERSION else self.versions[version]
 
-    def leaves(self, root_id: int) -> set[int]:
-        """Return the OIDs of a root's partitions that hold rows, as far as they are known."""
-        newest = (self.newest(relation_id) for relation_id in self._by_id)
-        return {each.relation_id for each in newest if each and each.root_id == root_id != each.relation_id}
+    def leaves(self, root_id: int, lsn: int) -> set[int]:
+        """Return the OIDs of the partitions with rows that a root had at `lsn`, as far as they are known."""
+        in_force = (self.newest(relation_id, lsn) for relation_id in self._by_id)
+        return {
+            each.relation_id
+            for each in in_force
+            if each and each.lsn <= lsn and each.root_id == root_id != each.relation_id
+        }
 
     def learn(self, relation: Relation) -> bool:
         """Take in a version; return whether it differs from the one in force at its position."""
@@ -154,8 +161,8 @@ class Catalog:
 
 
 def same_shape(one: Relation, other: Relation) -> bool:
-    """Return whether the two versions differ in nothing but their position."""
-    return replace(one, lsn=0) == replace(other, lsn=0)
+    """Return whether the two versions differ in nothing but their position and what no message says."""
+    return replace(one, lsn=0, lossy=()) == replace(other, lsn=0, lossy=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,11 @@ class Decoder:
             confirm_lsn=self._confirm_lsn,
             open_transaction=self._open is not None,
             resync=tuple(sorted({*resync, *truncates.resync})),
-            untracked=tuple(sorted({each for change, *_ in schema for each in change.untracked})),
+            gone=tuple(
+                (relation_id, lsn)
+                for change, lsn, *_ in schema
+                for relation_id in (*change.dropped, *change.untracked)
+            ),
             heartbeats=tuple(beat.nonce for beat in beats),
             open_attempts=self._pending.attempt_count,
             doubtful=self._pending.doubtful,
@@ -312,10 +316,10 @@ class Decoder:
 
     def _schema(
         self, events: Events, span: Spans, fresh_txn: Bools, tally: _Tally
-    ) -> tuple[list[tuple[SchemaChange, int, int, int]], list[int]]:
+    ) -> tuple[list[tuple[SchemaChange, int, int, int]], set[int]]:
         """Return the schema changes with position, transaction and time, and what needs a new baseline."""
         found: list[tuple[SchemaChange, int, int, int]] = []
-        resync: list[int] = []
+        resync: set[int] = set()
         for event in np.flatnonzero(
             ((events.message == DDL) | (events.message == TRACK)) & events.transactional
         ).tolist():
@@ -325,9 +329,10 @@ class Decoder:
             elif fresh_txn[event]:
                 xid = int(self._wide(span.xid[event : event + 1])[0])
                 found.append((change, int(events.lsn[event]), xid, int(span.at_us[event])))
-                resync.extend(change.resync)
+                resync |= set(change.resync)
                 if events.message[event] == TRACK:
-                    resync.extend(relation.root_id for relation in change.relations)
+                    resync |= {relation.root_id for relation in change.relations}
+                resync -= {*change.dropped, *change.untracked}
         return found, resync
 
     def _move_on(

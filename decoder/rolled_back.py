@@ -47,7 +47,6 @@ def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog
     key = key_texts(text, tuples, key_places(tuples, shaped, new, old, versions))
     old_key = key_texts(text, tuples, key_places(tuples, shaped, none, old, versions))
     moved = (new >= 0) & (old >= 0) & ~same_texts(key, old_key)
-    root = pa.array([each.root for each in versions], pa.string())
     root_id = np.array([each.root_id for each in versions], np.uint32)
     context = attempts.column("context_row").combine_chunks()
 
@@ -63,7 +62,7 @@ def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog
             "xid": pa.array(xid.astype(np.uint64)),
             "subxid": _subxids(xid, attempts.column("subxid").to_numpy()),
             "at": attempts.column("clock_us").cast(CHANGES.field("at").type),
-            "relation": root.take(pa.array(shaped)),
+            "relation": _names(catalog, version, lsn),
             "relation_id": pa.array(root_id[shaped]),
             "key": key,
             "old_key": pa.compute.if_else(pa.array(moved), old_key, pa.scalar(None, pa.string())),
@@ -122,6 +121,18 @@ def _subxids(xid: Ints, subxid: Ints) -> pa.Array:
     full = (xid & ~np.int64(0xFFFFFFFF)) | subxid
     full = np.where(full < xid, full + (1 << 32), full)
     return pa.array(full.astype(np.uint64), mask=(subxid == 0) | (full == xid))
+
+
+def _names(catalog: Catalog, version: npt.NDArray[np.int32], lsn: Lsns) -> pa.Array:
+    """Return the name each attempt's root was known by: not one that only its own transaction gave it."""
+    names = [each.root for each in catalog.versions]
+    for timeline in catalog.own_ddl.values():
+        for number in timeline.version:
+            mine = lsn[version == number]
+            if mine.size:
+                known = catalog.newest(catalog.versions[number].root_id, int(mine.max()))
+                names[number] = known.root if known is not None else names[number]
+    return pa.array(names, pa.string()).take(pa.array(version))
 
 
 def _versions(catalog: Catalog, relation_id: Ints, xid: Ints, lsn: Lsns) -> npt.NDArray[np.int32]:

@@ -34,9 +34,9 @@ def whole_truncates(events: Events, catalog: Catalog) -> Truncates:
     for event in np.flatnonzero((events.kind == TRUNCATE) & (events.version >= 0)).tolist():
         version = catalog.versions[int(events.version[event])]
         groups[int(events.lsn[event]), version.root_id].append(event)
-    for (_, root_id), members in groups.items():
+    for (lsn, root_id), members in groups.items():
         named = {catalog.versions[int(events.version[event])].relation_id for event in members}
-        leaves = catalog.leaves(root_id)
+        leaves = catalog.leaves(root_id, lsn)
         if root_id in named or (leaves and leaves <= named):
             dropped[members[1:]] = True
         else:

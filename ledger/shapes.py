@@ -35,6 +35,7 @@ def relation_of(row: Mapping[str, Any]) -> Relation:
         replica_identity=row["replica_identity"] or "d",
         row_columns=tuple(row["row_columns"] or ()),
         lossy=tuple(row["lossy"] or ()),
+        tracked=row.get("tracked") is not False,
     )
 
 

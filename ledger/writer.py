@@ -120,9 +120,10 @@ class Writer:
         """Return where the source's log has been read to; None before the first commit."""
         return self._stored
 
-    def relations(self) -> list[Relation]:
-        """Return the newest version of every tracked relation, partitions included."""
-        rows = self._ask("relations", {"source": self._source}).to_arrow_table().to_pylist()
+    def relations(self, since_lsn: int) -> list[Relation]:
+        """Return the versions in force at `since_lsn` and all later ones, partitions too, by position."""
+        words = {"source": self._source, "since": since_lsn}
+        rows = self._ask("relations", words).to_arrow_table().to_pylist()
         return [relation_of(row) for row in rows]
 
     def baselines(self) -> list[StoredBaseline]:
@@ -144,11 +145,13 @@ class Writer:
                 ("ddl", batch.ddl),
             ):
                 self._insert("append", table, rows)
-            self._insert("append_relations", "relations", batch.relations)
-            if batch.untracked:
-                self._ask("untrack", {"source": self._source, "roots": list(batch.untracked)})
+            self._insert("append_relations", "relations", batch.relations, every=bool(batch.gone))
+            if batch.gone:
+                relation_ids, lsns = zip(*batch.gone, strict=True)
+                words = {"source": self._source, "relation_ids": relation_ids, "lsns": lsns}
+                self._ask("forget_relations", words)
             self._reshaped.update(batch.relations.column("root_id").to_pylist())
-            self._is_changed |= bool(batch.untracked) or batch.relations.num_rows > 0
+            self._is_changed |= bool(batch.gone) or batch.relations.num_rows > 0
             self._row_count += batch.row_count
             self._reached = batch.position
 
@@ -223,7 +226,7 @@ class Writer:
         gone. A first baseline is only written, not compared.
         """
         with self._own_transaction():
-            if self._insert("append_relations", "relations", relations_table([relation])):
+            if self._insert("append_relations", "relations", relations_table([relation]), every=False):
                 typed.refresh(self._lake, {relation.root_id})
             return baseline.reconcile(self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us)
 
@@ -255,14 +258,15 @@ class Writer:
     def _ask(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
 
-    def _insert(self, statement: str, table: str, rows: pa.Table) -> int:
+    def _insert(self, statement: str, table: str, rows: pa.Table, **words: object) -> int:
         """Insert `rows` by that statement; return how many it took."""
         if rows.num_rows == 0:
             return 0
         self._lake.register("batch", rows)
         try:
             text = sql.text(f"ledger/writer/{statement}.sql")
-            taken = self._lake.execute(text.format(table=table), {"source": self._source}).fetchone()
+            words["source"] = self._source
+            taken = self._lake.execute(text.format(table=table), words).fetchone()
             return int(taken[0]) if taken is not None else 0
         finally:
             self._lake.unregister("batch")

@@ -142,8 +142,8 @@ class Batch:
     resync: tuple[int, ...] = ()
     """Root OIDs of relations whose rows changed without row changes in the log: a rewrite, a
     partition attached, detached or truncated, a table newly tracked. They need a new baseline."""
-    untracked: tuple[int, ...] = ()
-    """Root OIDs of relations that are no longer tracked."""
+    gone: tuple[tuple[int, int], ...] = ()
+    """(OID, position) of relations that are captured no longer from there on: dropped or untracked."""
     heartbeats: tuple[str, ...] = ()
     """Nonces of the heartbeats that this batch decoded."""
     open_attempts: int = 0

@@ -45,3 +45,5 @@ class Relation:
     """The columns that `record::text` prints, in order; None stands for a generated column."""
     lossy: tuple[str, ...] = ()
     """Columns whose NaN and infinities the plugin sends as null (wal2json before 2.6)."""
+    tracked: bool = True
+    """False: from `lsn` on the relation is not captured, dropped or no longer tracked."""

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from capture.rig import Rig, make_rig
-from servers import Database
+from servers import Database, database_on
 
 ITEM = "create table item (id int primary key, name text, price numeric(10, 2))"
+
+
+# What differs between the majors is decoding, which the oracle's tests hold against all of them.
+database = database_on((15, "wal2json"), (18, "pgoutput"))
 
 
 @pytest.fixture

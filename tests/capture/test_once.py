@@ -12,6 +12,7 @@ from capture.rig import Rig, make_rig
 from flux.capture import tracking
 from flux.decoder.slot import create_slot, read_slot
 from flux.decoder.wire import open_stream
+from flux.ledger.writer import Writer
 from flux.model.errors import LedgerLocked, SlotBusy, Unreachable
 from servers import Database, on
 
@@ -70,6 +71,49 @@ def test_an_attempt_that_is_still_open_is_not_lost(rig: Rig) -> None:
     assert rig.ask("select key, outcome from changes where op = 'update' order by lsn") == [
         ("1", "rolled_back"),
         ("3", "committed"),
+    ]
+
+
+@on((15, "wal2json"), (18, "pgoutput"))
+def test_an_attempt_from_before_a_schema_change_keeps_its_columns(rig: Rig) -> None:
+    rig.once()
+    with rig.database.connect(autocommit=False) as connection:
+        connection.execute("savepoint one")
+        connection.execute("update item set price = 99 where id = 1")
+        connection.execute("rollback to savepoint one")
+        # The lock went with the savepoint, and the transaction goes on.
+        rig.execute(
+            "alter table item rename price to cost",
+            "alter table item add column size int default 7",
+            "alter table item rename to thing",
+            "update thing set cost = 5, size = 8 where id = 2",
+        )
+        # Each of these begins anew, from the log's position before the attempt.
+        assert rig.once().open_attempts == 1
+        assert rig.once().open_attempts == 1
+        connection.rollback()
+    rig.once()
+    query = "select relation, op, key, outcome, map_keys(after) from changes where op = 'update' order by lsn"
+    assert rig.ask(query) == [
+        ("public.item", "update", "1", "rolled_back", ["id", "name", "price"]),
+        ("public.thing", "update", "2", "committed", ["id", "name", "cost", "size"]),
+    ]
+    versions = rig.ask("select relation, len(columns) from relations order by lsn")
+    assert versions == [("public.item", 3), ("public.item", 3), ("public.item", 4), ("public.thing", 4)]
+
+
+@on((15, "wal2json"), (18, "pgoutput"))
+def test_a_table_that_took_the_name_of_a_dropped_one_is_another(rig: Rig) -> None:
+    rig.once()
+    rig.execute("drop table item")
+    rig.once()
+    rig.execute("create table item (id int primary key, name text, price numeric(10, 2))")
+    rig.execute("insert into item values (1, 'untracked', 1)")
+    rig.once()
+    assert rig.ask("select count(*) from changes where op <> 'baseline'") == [(0,)]
+    assert rig.ask("select relation, tracked from relations order by lsn") == [
+        ("public.item", True),
+        ("public.item", False),
     ]
 
 
@@ -137,17 +181,7 @@ def test_lossy_columns_are_marked_and_warned_of(rig: Rig) -> None:
 
 @on((15, "pgoutput"))
 def test_one_writer_of_a_ledger(rig: Rig) -> None:
-    running = rig.start()
-    try:
-        with pytest.raises(LedgerLocked):
-            eventually_locked(rig)
-    finally:
-        running.stop()
-
-
-def eventually_locked(rig: Rig) -> None:
-    """Try until the running capture has its lock."""
-    for _ in range(50):
+    with Writer.open(rig.settings.ledger, source="shop"), pytest.raises(LedgerLocked):
         rig.once()
 
 

@@ -44,7 +44,7 @@ def test_a_first_baseline_is_written_whole(path: Path) -> None:
             ("public.pairs", 5000, 1),
             ("public.users", 5000, 1),
         ]
-        assert {one.relation for one in writer.relations()} == {"public.users", "public.pairs"}
+        assert {one.relation for one in writer.relations(0)} == {"public.users", "public.pairs"}
     assert state(path, "users") == {"1": {"id": "1", "email": "a", "plan": None}}
     assert list(state(path, "pairs")) == ['["x","quote \\" back\\\\ tab\\t bell\\u0007 é"]']
     with open_ledger(path) as ledger:
@@ -107,4 +107,4 @@ def test_a_baseline_that_fails_leaves_nothing(path: Path) -> None:
         with pytest.raises(ConnectionError):
             writer.reconcile(USERS, broken(), lsn=5000, at_us=1)
         assert writer.baselines() == []
-        assert writer.relations() == []
+        assert writer.relations(0) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from flux.ledger import Writer, create_ledger
 from flux.ledger.lock import holder
 from flux.model.errors import Invariant, LedgerDamaged, LedgerLocked, LedgerMissing
+from flux.model.relation import Column
 from ledger.log import Log, commit, insert, ledger_with, relation, update
 
 USERS = relation()
@@ -23,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_new_ledger_has_no_position_and_no_relations(path: Path) -> None:
     with Writer.open(path, source="shop") as writer:
         assert writer.position() is None
-        assert writer.relations() == []
+        assert writer.relations(0) == []
 
 
 def test_rows_and_position_are_committed_together(path: Path) -> None:
@@ -36,10 +38,10 @@ def test_rows_and_position_are_committed_together(path: Path) -> None:
         assert stored is not None
         assert (stored.commit_lsn, stored.end_lsn) == (log.position.commit_lsn, log.position.end_lsn)
         assert stored.at_us == log.position.at_us
-        assert [version.relation for version in writer.relations()] == ["public.users"]
+        assert [version.relation for version in writer.relations(0)] == ["public.users"]
     with Writer.open(path, source="shop") as writer:
         assert writer.position() == stored
-        (version,) = writer.relations()
+        (version,) = writer.relations(0)
         assert version.columns == USERS.columns
         assert version.key == ("id",)
         assert version.row_columns == ("id", "email", "plan")
@@ -53,7 +55,7 @@ def test_what_was_not_committed_is_not_there(path: Path) -> None:
         writer.append(log.batch())
         writer.rollback()
         assert writer.position() is None
-        assert writer.relations() == []
+        assert writer.relations(0) == []
     assert not list((path / "data").rglob("*.parquet"))
 
 
@@ -103,23 +105,58 @@ def test_a_second_writer_is_refused_and_told_who_writes(path: Path) -> None:
     Writer.open(path, source="shop").close()
 
 
-def test_untracked_relations_are_no_longer_listed(path: Path) -> None:
+def test_relations_come_with_the_versions_that_the_log_may_still_need(path: Path) -> None:
+    log = Log()
+    leaf = relation("public.users_1", oid=16401, root=(16400, "public.users"))
+    for one in (USERS, leaf):
+        log.shape(one)
+    with Writer.open(path, source="shop") as writer:
+        log.store(writer)
+        first, _ = writer.relations(0)
+        wider = replace(USERS, columns=(*USERS.columns, Column("age", "integer", 9, False, False)))
+        log.shape(wider)
+        log.store(writer)
+        log.shape(replace(wider, relation="public.people", root="public.people"))
+        log.store(writer)
+        every = writer.relations(0)
+        assert [(one.relation, one.root, len(one.columns)) for one in every] == [
+            ("public.users", "public.users", 3),
+            ("public.users_1", "public.users", 3),
+            ("public.users", "public.users", 4),
+            ("public.people", "public.people", 4),
+            ("public.users_1", "public.people", 3),
+        ]
+        assert [one.lsn for one in every[2:]] == [every[2].lsn, every[3].lsn, every[3].lsn]
+        assert writer.relations(every[3].lsn) == every[3:]
+        assert writer.relations(every[3].lsn - 1) == every[1:]
+        assert first == every[0]
+
+
+def test_untracked_relations_are_listed_as_such(path: Path) -> None:
     log = Log()
     log.shape(USERS)
     leaf = relation("public.users_1", oid=16401, root=(16400, "public.users"))
     log.shape(leaf)
     with Writer.open(path, source="shop") as writer:
         log.store(writer)
-        assert {(one.relation, one.root) for one in writer.relations()} == {
-            ("public.users", "public.users"),
-            ("public.users_1", "public.users"),
-        }
-        writer.append(log.batch(untracked=(16400,)))
+        known = writer.relations(0)
+        assert [one.tracked for one in known] == [True, True]
+        gone_lsn = log.next_lsn()
+        writer.append(log.batch(gone=((16400, gone_lsn),)))
         commit(writer)
-        assert writer.relations() == []
+        assert [(one.relation, one.lsn, one.tracked) for one in writer.relations(gone_lsn)] == [
+            ("public.users", gone_lsn, False),
+            ("public.users_1", gone_lsn, False),
+        ]
         log.shape(USERS)
-        log.store(writer)
-        assert [one.relation for one in writer.relations()] == ["public.users"]
+        writer.append(log.batch(gone=((16400, log.next_lsn()),)))
+        log.shape(USERS)
+        again_lsn = log.next_lsn()
+        log.shape(USERS)
+        writer.append(log.batch(gone=((16400, again_lsn),)))
+        commit(writer)
+        found = [one for one in writer.relations(gone_lsn) if one.relation_id == 16400]
+        assert [one.tracked for one in found] == [False, True, False, True, False, True]
 
 
 def test_a_version_that_says_nothing_new_is_not_stored_again(path: Path) -> None:
@@ -127,10 +164,10 @@ def test_a_version_that_says_nothing_new_is_not_stored_again(path: Path) -> None
     log.shape(USERS)
     with Writer.open(path, source="shop") as writer:
         log.store(writer)
-        (before,) = writer.relations()
+        (before,) = writer.relations(0)
         log.shape(USERS)
         log.store(writer)
-        assert writer.relations() == [before]
+        assert writer.relations(0) == [before]
 
 
 def test_a_foreign_folder_is_not_a_ledger(tmp_path: Path) -> None:

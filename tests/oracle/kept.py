@@ -14,6 +14,7 @@ from typing import Any
 
 from flux.capture.daemon import run
 from flux.capture.settings import Bounds, Settings
+from flux.decoder.slot import drop_slot
 from flux.ledger import Ledger, create_ledger, open_ledger
 from oracle import check, fold
 from oracle.fold import Change, FoldedTable
@@ -33,11 +34,11 @@ SOURCE = "oracle"
 class Kept:
     """A ledger, and the capture into it."""
 
-    def __init__(self, database: Database, plugin: str, folder: Path) -> None:
+    def __init__(self, database: Database, plugin: str, folder: Path, *, slot: str = "oracle_ledger") -> None:
         self.settings = Settings(
             ledger=create_ledger(folder / "ledger"),
             source=SOURCE,
-            slot=f"ledger_{database.name}",
+            slot=slot,
             plugin=plugin,
             dsn=database.dsn,
             once=True,
@@ -51,6 +52,10 @@ class Kept:
         summary = run(self.settings, say=self.said.append)
         assert summary.complete, self.said
         assert summary.open_attempts == 0, self.said
+
+    def drop(self) -> None:
+        """Drop its slot."""
+        drop_slot(self.settings.dsn, self.settings.slot)
 
     def read(self) -> Stored:
         """Return what the ledger's tables hold."""
@@ -74,13 +79,15 @@ class Stored:
         return [change for change in self.changes if change["commit_lsn"] not in copied]
 
 
-def check_kept(played: Played, stored: Stored, ledger: Ledger, *, plugin: str) -> None:
+def check_kept(
+    played: Played, stored: Stored, ledger: Ledger, *, plugin: str, unseen: frozenset[int] = frozenset()
+) -> None:
     """Hold the ledger against everything that was seen of a case."""
     lossy = plugin == "wal2json"
     seed = random.Random(played.case.name)
     for relation_id, table in played.checkpoints[-1].tables.items():
         name = table.relation.partition(".")[2]
-        if name in played.case.unseen or table.relation in played.case.unseen:
+        if name in played.case.unseen or relation_id in unseen:
             continue
         what = f"{played.case.name}: {table.relation}"
         versions = fold.versions_of(stored.relations, relation_id)

@@ -21,6 +21,9 @@ Plugin = Literal["pgoutput", "wal2json"]
 SERVERS = ((15, "pgoutput"), (16, "pgoutput"), (17, "pgoutput"), (18, "pgoutput"))
 """On 15 wal2json reads the same database at the same time."""
 
+KEPT = (15, 18)
+"""There the whole of Flux captures it too: wal2json on 15, pgoutput on 18."""
+
 
 def plugins_of(database: Database) -> tuple[Plugin, ...]:
     return ("pgoutput", "wal2json") if database.major == 15 else ("pgoutput",)
@@ -42,8 +45,10 @@ def test_folding_gives_the_tables(
             stage.set_up(case)
         for plugin in plugins_of(database):
             recordings[plugin] = Recording(database, plugin, f"oracle_{plugin}")
-        kept = Kept(database, plugins_of(database)[-1], tmp_path)
-        kept.catch_up()
+        kept = None
+        if database.major in KEPT:
+            kept = Kept(database, plugins_of(database)[-1], tmp_path)
+            kept.catch_up()
         played = [stage.play(case) for case in cases]
         told: dict[Plugin, Told] = {}
         for plugin, recording in recordings.items():
@@ -63,8 +68,9 @@ def test_folding_gives_the_tables(
         if len(told) == 2:
             with subtests.test(check="both plugins say the same"):
                 check.check_equal(told["pgoutput"], told["wal2json"])
-        kept.catch_up()
-        check_ledger(kept, played, told[plugins_of(database)[-1]], subtests)
+        if kept is not None:
+            kept.catch_up()
+            check_ledger(kept, played, told[plugins_of(database)[-1]], subtests)
     finally:
         for recording in recordings.values():
             recording.close()

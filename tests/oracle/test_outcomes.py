@@ -42,7 +42,7 @@ def test_every_attempt_has_its_outcome_and_request(database: Database) -> None:
         told = recording.decode()
         recording.close()
         assert told.open_attempts == 0
-        hold_against(driver.attempts, told.changes)
+        hold_against(driver, told.changes)
         check.check_whole(told.changes, told.contexts, told.transactions)
 
 
@@ -53,7 +53,7 @@ def test_a_killed_server_rolls_back_what_was_open(database: Database) -> None:
     driver = Driver(database, SESSIONS, seed=f"crash {database.major}")
     for _ in range(3):
         driver.run(6)
-        left: list[Transaction] = [session.transact(end=False) for session in driver.sessions]
+        left: list[Transaction] = [session.begin() for session in driver.sessions]
         for session, txn in zip(driver.sessions[:2], left[:2], strict=True):
             assert session._connection is not None
             session._connection.execute(f"prepare transaction 'p{txn.name}'")
@@ -75,5 +75,5 @@ def test_a_killed_server_rolls_back_what_was_open(database: Database) -> None:
         told = recording.decode()
         recording.close()
         assert told.open_attempts == 0
-        hold_against(driver.attempts, told.changes)
+        hold_against(driver, told.changes)
         check.check_whole(told.changes, told.contexts, told.transactions)

@@ -40,7 +40,7 @@ A missing server skips the test with the reason; with `CI=true` it fails it.
 from __future__ import annotations
 
 from servers.deadline import eventually
-from servers.fixtures import SERVERS, NewDatabase, NewServer, on
+from servers.fixtures import SERVERS, NewDatabase, NewServer, database_on, on
 from servers.installation import Installation, find_installation
 from servers.server import Database, Server
 
@@ -51,6 +51,7 @@ __all__ = [
     "NewDatabase",
     "NewServer",
     "Server",
+    "database_on",
     "eventually",
     "find_installation",
     "on",

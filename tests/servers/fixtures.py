@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
@@ -75,19 +75,30 @@ def servers() -> Iterator[Callable[[int], Server]]:
             server.close()
 
 
-@pytest.fixture(params=SERVERS, ids=_pair_name)
-def database(request: pytest.FixtureRequest, servers: Callable[[int], Server]) -> Iterator[Database]:
-    """A fresh database, once for each server and plugin."""
-    major, plugin = request.param
-    require_installation(major, plugin)
-    server = servers(major)
-    database = server.create_database(plugin=plugin)
-    try:
-        yield database
-    finally:
-        server.start()
-        server.drop_database(database.name)
-        server.drop_roles()
+def database_on(*pairs: tuple[int, str]) -> Any:
+    """Return the fixture `database` for these pairs, unless a test says `on` others.
+
+    A `conftest.py` that assigns it to `database` says what its tests need when they do not.
+    """
+
+    @pytest.fixture(params=pairs, ids=_pair_name)
+    def database(request: pytest.FixtureRequest, servers: Callable[[int], Server]) -> Iterator[Database]:
+        """A fresh database, once for each server and plugin."""
+        major, plugin = request.param
+        require_installation(major, plugin)
+        server = servers(major)
+        database = server.create_database(plugin=plugin)
+        try:
+            yield database
+        finally:
+            server.start()
+            server.drop_database(database.name)
+            server.drop_roles()
+
+    return database
+
+
+database = database_on(*SERVERS)
 
 
 @pytest.fixture

@@ -91,6 +91,17 @@ from (
 )
 group by source, relation_id, key, ord, name;
 
+-- A row with NULL for the special numbers of its lossy columns: a plugin that sends NaN as NULL sends it so
+-- in the old image of a row that a baseline read as NaN.
+create or replace macro _without_special(row_map, reading) as
+    case when len(list_filter(reading, lambda c: c.lossy)) > 0
+         then map_from_entries(list_transform(map_entries(row_map), lambda e: {'k': e.key, 'v':
+             case when e.value in ('NaN', 'Infinity', '-Infinity')
+                       and len(list_filter(reading, lambda c: c.lossy and c.label = e.key)) > 0
+                  then null else e.value end}))
+         else row_map
+    end;
+
 -- A table without a key is a bag of rows: each change takes its whole old image out and puts its
 -- whole new one in. `committed`, `readings` name what _committed and _readings gave.
 create or replace macro _bag(committed, readings) as table
@@ -106,15 +117,18 @@ image as (
            1
     from query_table(committed) where after is not null
 ),
-counted as (
-    select i.source, i.relation_id, _read(i.image, r.reading, r.plain) as "row",
-           any_value(r.reading) as reading, sum(i.count) as count
+reading as materialized (
+    select i.source, i.relation_id, i.ord, i.count, _read(i.image, r.reading, r.plain) as "row", r.reading
     from image as i
     left join query_table(readings) as r
       on r.source = i.source and r.relation_id = i.relation_id and i.lsn >= r.from_lsn and i.lsn < r.until_lsn
     left join ended on ended.source = i.source and ended.relation_id = i.relation_id
     where i.ord > coalesce(ended.ord, 0)
-    group by i.source, i.relation_id, _read(i.image, r.reading, r.plain)
+),
+counted as (
+    select source, relation_id, _without_special("row", reading) as "row", any_value(reading) as reading,
+           sum(count) as count
+    from reading group by source, relation_id, _without_special("row", reading)
 )
 select source, relation_id, null::varchar as key, "row", reading, unnest(range(count::bigint)) as nth from counted
 where count > 0;

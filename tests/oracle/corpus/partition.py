@@ -48,6 +48,34 @@ CASES = (
         """,
     ),
     Case(
+        "partition_truncate_before_others",
+        # What was truncated whole is judged by the partitions of that moment, not of a later one.
+        setup=_T + "create table loose (id int not null, region text not null, v text);",
+        steps="""
+            truncate t;
+            create table t_cn partition of t for values in ('cn'); insert into t values (1, 'cn', 'x');
+            truncate t;
+            alter table t attach partition loose for values in ('kr'); insert into t values (2, 'kr', 'x');
+            truncate t;
+            alter table t detach partition t_us; insert into t values (3, 'eu', 'x');
+            truncate t;
+            drop table t_cn; insert into t values (4, 'eu', 'x');
+            truncate t;
+            create table t_ar partition of t for values in ('ar');
+        """,
+        expect="""
+            t truncate -
+            t insert ["cn","1"]
+            t truncate -
+            t insert ["kr","2"]
+            t truncate -
+            t insert ["eu","3"]
+            t truncate -
+            t insert ["eu","4"]
+            t truncate -
+        """,
+    ),
+    Case(
         "partition_truncate_leaf",
         setup=_T,
         steps="truncate t_eu; insert into t values (1, 'eu', 'new'); truncate t_us, t_rest;",

@@ -20,6 +20,26 @@ CASES = (
         """,
     ),
     Case(
+        "schema_rename_table_rolled_back",
+        # Nobody else ever knew the table by that name: what was tried on it is found under its own.
+        setup="create table t (id int primary key, v text); insert into t values (1, 'a'), (2, 'b');",
+        steps="""
+            begin; alter table t rename to "T 2"; update "T 2" set v = 'x' where id = 1; truncate "T 2"; rollback;
+            begin; savepoint s; alter table t rename to u; alter table u add column n int; update u set n = 1 where id = 2;
+            rollback to s; delete from t where id = 2; commit;
+            begin; alter table t rename to w; savepoint s; update w set v = 'y' where id = 1; rollback to s; commit;
+            begin; create table fresh (id int primary key); alter table fresh rename to freshest; insert into w values (3, 'c'); rollback;
+        """,
+        expect="""
+            t update 1 rolled_back
+            t truncate - rolled_back
+            t update 2 savepoint_rolled_back
+            t delete 2
+            w update 1 savepoint_rolled_back
+            w insert 3 rolled_back
+        """,
+    ),
+    Case(
         "schema_rename_table",
         setup=_T,
         steps="""
