@@ -8,7 +8,7 @@ Names are SQL's: `users`, `public.users`, `"Odd Name"`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def track(
     if all_tables:
         _set(connection, "all_rollbacks", "on" if rollbacks else "off")
         _set(connection, "all_tables", "on")
-    return [_track(connection, table, rollbacks, identity_full) for table in tables]
+    return _each(tables, "tracked", lambda table: _track(connection, table, rollbacks, identity_full))
 
 
 def untrack(
@@ -80,7 +80,22 @@ def untrack(
         tables = [_resolve(connection, name, untrack=True) for name in names]
     if not tables and not all_tables:
         raise UsageError("no table given", hint="name tables, or use --all")
-    return [_untrack(connection, table) for table in tables]
+    return _each(tables, "untracked", lambda table: _untrack(connection, table))
+
+
+def _each(tables: Sequence[_Table], word: str, act: Callable[[_Table], Tracked]) -> list[Tracked]:
+    """Act on each table; a refusal says which were done before it."""
+    done: list[Tracked] = []
+    for table in tables:
+        try:
+            done.append(act(table))
+        except SourceError as error:
+            if not done:
+                raise
+            names = ", ".join(each.relation for each in done)
+            why = f"{error.why}; {word} before it: {names}"
+            raise SourceError(error.what, why=why, hint=error.hint) from None
+    return done
 
 
 def _track(

@@ -19,6 +19,9 @@ from flux.cli.console import escape, escape_cell, escape_json
 WIDTH_MAX = 48
 """Columns a value may take in a table before it is shortened in the middle."""
 
+BLANKS_MAX = 8
+"""Blanks that are shown as they are when a value has nothing else."""
+
 _INT64 = range(-(1 << 63), 1 << 64)
 
 
@@ -49,6 +52,7 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 def value_text(value: str | None, *, lossy: bool = False, full: bool = False) -> str:
     """Return a row's value for people: `null`, `''`, or its text, escaped and shortened.
 
+    Blanks at its ends are shown by quotes, and many blanks alone are counted (char(n) is full of them).
     `lossy` says that the plugin sends NaN and infinities of this column as NULL too.
     """
     if value is None:
@@ -56,7 +60,11 @@ def value_text(value: str | None, *, lossy: bool = False, full: bool = False) ->
     if not value:
         return "''"
     safe = escape(value)
-    return safe if full else shorten(safe)
+    if value[0] != " " and value[-1] != " ":
+        return safe if full else shorten(safe)
+    if not full and len(value) > BLANKS_MAX and not value.strip(" "):
+        return f"' ' × {len(value)}"
+    return f"'{safe}'" if full else f"'{shorten(safe, WIDTH_MAX - 2)}'"
 
 
 def cell_text(value: Any, zone: tzinfo, *, full: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,11 +128,12 @@ def history(  # noqa: PLR0913, PLR0917 - the options of a command
             raise question.nothing(reader)
 
 
-def _look(goal: Target, subject: Subject) -> Look:
+def _look(goal: Target, subject: Subject, only: Iterable[str] = ()) -> Look:
     return Look(
         zone=goal.zone,
         colour=goal.colour,
         full=goal.full,
+        only=frozenset(only),
         key=frozenset(subject.relation.key),
         many=subject.key is None and bool(subject.relation.key),
     )
@@ -150,7 +152,7 @@ def _write_history(answer: pa.Table, question: Question, goal: Target) -> None:
     elif goal.format is Format.CSV:
         write_rows(flat_history(lines), goal)
     else:
-        write_text(history_lines(subject.title, lines, _look(goal, subject)), goal)
+        write_text(history_lines(subject.title, lines, _look(goal, subject, question.columns)), goal)
     _warn_of_mismatches(lines)
 
 
@@ -169,7 +171,7 @@ def _follow(reader: Ledger, question: Question, goal: Target) -> None:
     """Write what there is, then each new line as it comes, in the layout of the first."""
     if goal.format not in {Format.TABLE, Format.JSONL}:
         raise UsageError("--follow has no end", hint="use it with --format table or jsonl")
-    subject, look = question.subject, _look(goal, question.subject)
+    subject, look = question.subject, _look(goal, question.subject, question.columns)
     layout: Layout | None = None
     for news in follow(reader, question):
         answer, truncated = (news, False) if layout else question.newest(news)

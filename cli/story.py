@@ -49,6 +49,8 @@ class Look:
     colour: bool = False
     full: bool = False
     """Do not shorten values."""
+    only: frozenset[str] = frozenset()
+    """Columns that were asked for: where a row appears or goes, the others are left out."""
     key: frozenset[str] = frozenset()
     """Key columns: they stand in the heading and are not repeated when a row appears."""
     many: bool = False
@@ -217,6 +219,7 @@ def _changes(mutation: Document, look: Look) -> Iterator[str]:
             for column, pair in changed.items()
             if (pair[side] is not None or column in lossy) and column not in look.key
         }
+        shown = {column: pair for column, pair in shown.items() if column in look.only} or shown
     for column, pair in (shown or changed).items():
         name = console.escape(column)
         if side is not None:

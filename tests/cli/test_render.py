@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from flux.cli.cell import cell_csv, json_text, shorten
+from flux.cli.cell import cell_csv, json_text, shorten, value_text
 from flux.cli.render import Format, Rows, Target, unique, write_rows
 from flux.model.errors import UsageError
 
@@ -113,6 +113,14 @@ def test_no_column_hides_another() -> None:
 )
 def test_json_says_nothing_wrong(value: object, expected: str) -> None:
     assert json_text(value) == expected
+
+
+def test_blanks_at_the_ends_of_a_value_can_be_seen() -> None:
+    assert [value_text(text) for text in ("a b", " a", "a ", " ", "")] == ["a b", "' a'", "'a '", "' '", "''"]
+    assert value_text(" " * 84) == "' ' × 84"
+    assert value_text(" " * 84, full=True) == "'" + " " * 84 + "'"
+    padded = value_text("a" + " " * 84)
+    assert (len(padded), padded[:2], padded[-2:]) == (48, "'a", " '")
 
 
 def test_shorten_keeps_both_ends_and_the_width() -> None:

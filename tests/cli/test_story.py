@@ -54,6 +54,17 @@ def history(mutations: list[dict[str, Any]], look: Look = PLAIN) -> str:
     return "".join(history_lines("users id=42", mutations, look))
 
 
+def test_where_a_row_appears_only_the_columns_asked_for_are_listed() -> None:
+    look = Look(zone=UTC, only=frozenset({"plan"}), key=frozenset({"id"}))
+    first = history(MUTATIONS, look).splitlines()[2]
+    assert "plan: free" in first
+    assert "email" not in first
+    # What is not among the columns of a change hides nothing.
+    assert history(MUTATIONS, Look(zone=UTC, only=frozenset({"x"}), key=frozenset({"id"}))) == history(
+        MUTATIONS
+    )
+
+
 def test_the_history_of_the_contract() -> None:
     assert history(MUTATIONS) == (
         "users id=42  (4 mutations: 3 committed, 1 rolled back)\n"

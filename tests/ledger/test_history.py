@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,24 @@ def test_a_truncate_ends_rows_and_an_insert_begins_another_life(tmp_path: Path) 
         assert [op for op, _, _ in told] == ["insert", "truncate", "insert"]
         assert told[1][2]["plan"] == ("old", None)
         assert told[2][2]["plan"] == (None, "free")
+
+
+def test_a_schema_change_alone_belongs_to_the_moments_after_it(tmp_path: Path) -> None:
+    log = Log()
+    log.shape(USERS)
+    log.transaction(insert(USERS, "42", user()))
+    before = log.now()
+    log.shape(relation(columns=("id", "email", "tier"), attnums=(1, 2, 3)))
+    log.ddl.append(
+        {"lsn": log.relations[-1].lsn, "at": before + timedelta(seconds=5), "command": "ALTER TABLE"}
+    )
+    with asked(tmp_path, log) as ledger:
+        for seconds, name in ((1, "plan"), (9, "tier")):
+            moment = before + timedelta(seconds=seconds)
+            (one,) = ledger.at("users", "42", as_of=moment).to_pylist()
+            assert [column for column, _ in one["row"]] == ["id", "email", name]
+            (every,) = ledger.at("users", as_of=moment).to_pylist()
+            assert every["row"] == one["row"]
 
 
 def test_renamed_columns_are_the_same_and_added_ones_have_their_default(tmp_path: Path) -> None:

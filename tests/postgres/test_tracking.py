@@ -149,13 +149,14 @@ def test_all_and_none(new_source: Callable[..., Source]) -> None:
 def test_a_busy_table_is_not_waited_for(
     new_source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source_ = new_source(USERS)
+    source_ = new_source(USERS, "create table free (id int primary key)")
     monkeypatch.setattr(tracking, "LOCK_TIMEOUT_S", 0.1)
     with source_.database.connect() as other:
         other.execute("begin; insert into users values (1, 'open')")
         with pytest.raises(SourceError) as refused:
-            source_.track("users")
+            source_.track("free", "users")
         assert f"process {other.info.backend_pid}" in refused.value.why
+        assert refused.value.why.endswith("tracked before it: public.free")
 
 
 @on((15, "pgoutput"))

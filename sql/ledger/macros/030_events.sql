@@ -51,6 +51,8 @@ up_to as (
     from (
         select source, commit_lsn as lsn from transactions where "at" <= _moment_time(as_of)
         union all
+        select source, lsn from ddl where "at" <= _moment_time(as_of)
+        union all
         select source, lsn - 1 from baselines where "at" <= _moment_time(as_of)
     )
     group by source
