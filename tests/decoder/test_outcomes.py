@@ -123,7 +123,7 @@ def attempt(session: Session, mark: int | None, number: int) -> Message:
 
 
 @pytest.mark.property
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(STEPS, CUTS, st.integers(0, 30))
 def test_every_attempt_gets_its_outcome_once(
     steps: list[tuple[int, str]], cuts: list[int], restart: int

@@ -24,9 +24,9 @@ from oracle.truth import LOSSY_TYPES, Rows, Table, frozen, without_special
 from servers import Database
 
 BOUNDS = Bounds(flush_interval_s=0.05, heartbeat_urgent_s=0.05, heartbeat_interval_s=1.0)
-KEYS_ASKED_MAX = 3
+KEYS_ASKED_MAX = 2
 """History and blame are asked of so many rows of a table."""
-MOMENTS_ASKED_MAX = 2
+MOMENTS_ASKED_MAX = 1
 """The whole table is asked for so many moments of the past."""
 SOURCE = "oracle"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Literal
@@ -18,11 +19,12 @@ from servers import Database, on
 
 Plugin = Literal["pgoutput", "wal2json"]
 
+LONG = os.environ.get("FLUX_ORACLE") == "long"
 SERVERS = ((15, "pgoutput"), (16, "pgoutput"), (17, "pgoutput"), (18, "pgoutput"))
 """On 15 wal2json reads the same database at the same time."""
 
-KEPT = (15, 18)
-"""There the whole of Flux captures it too: wal2json on 15, pgoutput on 18."""
+KEPT = (15, 18) if LONG else (15,)
+"""There the whole of Flux captures it too: wal2json on 15, pgoutput on 18 (in the workloads always)."""
 
 
 def plugins_of(database: Database) -> tuple[Plugin, ...]:

@@ -98,7 +98,7 @@ def test_killed_again_and_again(database: Database, tmp_path: Path) -> None:
         for kill in range(KILLS):
             process = shop.up()
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.4, 2.4))
+                process.wait(chance.uniform(0.4, 1.8))
             if kill % 12 == 5:
                 database.server.kill9()
             elif kill % 12 == 11:

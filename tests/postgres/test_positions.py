@@ -22,7 +22,7 @@ def test_returned_and_decoded_positions_are_equal(new_source: Callable[..., Sour
             "do $$ declare lsn pg_lsn; begin for n in 1 .. "
             f"{COUNT // 2} loop"
             f" lsn := pg_logical_emit_message({transactional}, 'p', '{transactional} ' || n ||"
-            " repeat('x', (random() * case when n % 10 = 0 then 40000 else 900 end)::int));"
+            " repeat('x', (random() * case when n % 10 = 0 then 70000 else 900 end)::int));"
             f" insert into returned values (case when {transactional} then n else -n end, lsn);"
             " end loop; end $$"
         )
