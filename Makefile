@@ -22,6 +22,8 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard */__init__.py)))
+# As pip does with what it installs otherwise; without it every start compiles where Python may not keep bytecode.
+COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
 .PHONY: install demo dev servers test check bench-cold bench-overhead lint format types contracts clean
@@ -77,10 +79,12 @@ build/types:
 
 .venv/.demo-installed: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable '.[demo,recorder]'
+	$(COMPILE)
 	@touch $@
 
 .venv/.dev-installed: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable '.[demo,recorder,dev]'
+	$(COMPILE)
 	@touch $@ .venv/.demo-installed
 
 # Debian keeps `venv` in a package of its own.

@@ -43,7 +43,7 @@ def escape_cell(text: str) -> str:
 
 
 def escape_json(document: str) -> str:
-    r"""Return JSON text with what a terminal would obey as `\uXXXX`; the values stay the same."""
+    """Return JSON text with what a terminal would obey in JSON's own escapes; the values stay the same."""
     return _IN_JSON.sub(_json_escape, document)
 
 

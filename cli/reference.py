@@ -40,7 +40,7 @@ _FORMATS = """\
 - **parquet** and **arrow** (an IPC stream) keep types; they refuse to go to a terminal.
 
 Control characters, ANSI sequences and marks that change the reading order are written out (`\\x1b`,
-`\\u202e`) in table and csv, as `\\uXXXX` in JSON, where the value stays the same.
+`\\u202e`) in table and csv; in JSON they are in its own escapes, and the value stays the same.
 
 An answer has at most `--limit` rows (0 lifts it); when there are more, stderr says so.
 

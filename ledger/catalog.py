@@ -10,7 +10,7 @@ Source: DuckLake specification 1.0, "Tables".
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ class Snapshot:
 
     version: int
     """The catalog's version number: another one means another content."""
+    columns: dict[str, list[str]]
+    """The columns of each table, in order."""
     files: dict[str, list[Path]]
     """The Parquet files of each table that has some."""
     inlined: dict[str, list[tuple[str | None, ...]]]
@@ -62,8 +64,8 @@ def version(file: Path) -> int:
         return int(connection.execute(sql.text("ledger/catalog/version.sql")).fetchone()[0])
 
 
-def read(file: Path, data: Path, columns: Mapping[str, Sequence[str]]) -> Snapshot:
-    """Return what the catalog in `file` says now; `columns` names each table's columns in order.
+def read(file: Path, data: Path) -> Snapshot:
+    """Return what the catalog in `file` says now, of the data files under `data`.
 
     Raises `LedgerDamaged` when it cannot be read or names what this version does not know.
     """
@@ -75,6 +77,9 @@ def read(file: Path, data: Path, columns: Mapping[str, Sequence[str]]) -> Snapsh
                 why="rows were deleted from its files by another program",
                 hint="run `flux ledger compact`, which writes those files anew",
             )
+        columns: dict[str, list[str]] = {}
+        for table, column in connection.execute(sql.text("ledger/catalog/columns.sql")):
+            columns.setdefault(table, []).append(column)
         files: dict[str, list[Path]] = {}
         counts: dict[str, int] = {}
         for table, path, count in connection.execute(sql.text("ledger/catalog/files.sql")):
@@ -88,11 +93,11 @@ def read(file: Path, data: Path, columns: Mapping[str, Sequence[str]]) -> Snapsh
             counts[table] = counts.get(table, 0) + count
         inlined: dict[str, list[tuple[str | None, ...]]] = {}
         for table, kept in connection.execute(sql.text("ledger/catalog/inlined.sql")).fetchall():
-            if table in columns:
-                names = ", ".join(identifier(name) for name in columns[table])
-                text = sql.text("ledger/catalog/inlined_rows.sql")
-                rows = connection.execute(text.format(columns=names, table=identifier(kept)))
-                # SQLite gives back numbers where it was given numbers.
-                kept_rows = [tuple(None if v is None else str(v) for v in row) for row in rows]
-                inlined.setdefault(table, []).extend(kept_rows)
-    return Snapshot(number, files, {table: rows for table, rows in inlined.items() if rows}, counts)
+            names = ", ".join(identifier(name) for name in columns[table])
+            text = sql.text("ledger/catalog/inlined_rows.sql")
+            rows = connection.execute(text.format(columns=names, table=identifier(kept)))
+            # SQLite gives back numbers where it was given numbers.
+            kept_rows = [tuple(None if v is None else str(v) for v in row) for row in rows]
+            inlined.setdefault(table, []).extend(kept_rows)
+    kept_by_table = {table: rows for table, rows in inlined.items() if rows}
+    return Snapshot(number, columns, files, kept_by_table, counts)

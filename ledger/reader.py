@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 import pyarrow as pa
 
 from flux import sql
@@ -37,7 +38,7 @@ from flux.ledger.engine import identifier, literal
 from flux.ledger.location import locate
 from flux.ledger.moment import AsOf, Cut, resolve
 from flux.ledger.shape import Shape
-from flux.ledger.shapes import relation_of
+from flux.ledger.shapes import relation_versions
 from flux.model.moment import Span
 from flux.model.relation import Relation
 
@@ -62,10 +63,6 @@ class Ledger:
         self._lake.execute(sql.text("ledger/reader/kept.sql"))
         self._lake.execute(sql.text("ledger/010_tables.sql"))
         self._lake.execute("use memory.main")
-        rows = self._lake.execute(sql.text("ledger/reader/columns.sql")).fetchall()
-        self._columns: dict[str, list[str]] = {}
-        for name, column in rows:
-            self._columns.setdefault(name, []).append(column)
         self._version = -1
         self._row_counts: dict[str, int] = {}
         self._versions: list[tuple[str, Relation]] = []
@@ -217,7 +214,7 @@ class Ledger:
             "path": str(self._place.root),
             "format": layout.FORMAT,
             "sources": [source.name for source in sources.read(self._place.root)],
-            "rows": {name: self._row_counts.get(name, 0) for name in sorted(self._columns)},
+            "rows": {name: self._row_counts[name] for name in sorted(self._row_counts)},
             "files": len(files),
             "bytes": sum(file.stat().st_size for file in files) + self._place.catalog.stat().st_size,
         }
@@ -255,15 +252,14 @@ class Ledger:
         """Make the views show the newest commit."""
         if catalog.version(self._place.catalog) == self._version:
             return
-        snapshot = catalog.read(self._place.catalog, self._place.data, self._columns)
-        for name, columns in self._columns.items():
+        snapshot = catalog.read(self._place.catalog, self._place.data)
+        for name, columns in snapshot.columns.items():
             self._show(name, columns, snapshot)
         self._row_counts = {
             name: snapshot.row_counts.get(name, 0) + len(snapshot.inlined.get(name, ()))
-            for name in self._columns
+            for name in snapshot.columns
         }
-        rows = self._lake.execute(sql.text("ledger/reader/versions.sql")).to_arrow_table().to_pylist()
-        self._versions = [(one["source"], relation_of(one)) for one in rows]
+        self._versions = relation_versions(self._lake)
         self._version = snapshot.version
         self._has_typed_views = False
         self._cache = {}
@@ -275,9 +271,9 @@ class Ledger:
         words = {"table": identifier(name), "columns": listed, "files": files}
         self._lake.execute(sql.text("ledger/reader/clear.sql").format(**words))
         if inlined:
-            words["lists"] = ", ".join("unnest(?::varchar[])" for _ in columns)
-            lists = [[one[number] for one in inlined] for number in range(len(columns))]
-            self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words), lists)
+            words["values"] = ", ".join(f"kept_row[{number}]" for number, _ in enumerate(columns, 1))
+            kept = orjson.dumps(inlined).decode()
+            self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words), [kept])
         if files and name in MATERIALIZED:
             self._lake.execute(sql.text("ledger/reader/keep_files.sql").format(**words))
             files = ""

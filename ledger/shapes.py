@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
+from flux import sql
 from flux.model.batch import RELATIONS
 from flux.model.relation import Column, Relation
+
+
+def relation_versions(lake: duckdb.DuckDBPyConnection) -> list[tuple[str, Relation]]:
+    """Return every version of every relation, with its source, by source, OID and position.
+
+    Each has its root's newest name.
+    """
+    rows = lake.execute(sql.text("ledger/reader/versions.sql")).to_arrow_table().to_pylist()
+    newest = {(row["source"], row["relation_id"]): row["relation"] for row in rows}
+    for row in rows:
+        row["root"] = newest.get((row["source"], row["root_id"]), row["relation"])
+    return [(row["source"], relation_of(row)) for row in rows]
 
 
 def relation_of(row: Mapping[str, Any]) -> Relation:

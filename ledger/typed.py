@@ -17,9 +17,8 @@ import duckdb
 
 from flux import sql
 from flux.ledger.engine import identifier, literal
-from flux.ledger.naming import Versions
 from flux.ledger.shape import Shape
-from flux.ledger.shapes import relation_of
+from flux.ledger.shapes import relation_versions
 from flux.model.relation import Relation
 
 _EXACT = {
@@ -54,10 +53,8 @@ def duckdb_type(postgres_type: str) -> str | None:
 
 def refresh(lake: duckdb.DuckDBPyConnection, only: Collection[int] | None = None) -> None:
     """Make the views what the newest relation versions say: all, or those of some root OIDs."""
-    rows = lake.execute(sql.text("ledger/reader/versions.sql")).to_arrow_table().to_pylist()
-    versions: Versions = [(row["source"], relation_of(row)) for row in rows]
     relations: dict[tuple[str, int], list[Relation]] = {}
-    for source, version in versions:
+    for source, version in relation_versions(lake):
         if version.root_id == version.relation_id:
             relations.setdefault((source, version.relation_id), []).append(version)
     bearers: dict[str, tuple[str, int]] = {}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli import shop
+from cli.conftest import Flux
 from flux.ledger.writer import Writer
 from ledger.log import Log, Row, commit, update
 
@@ -189,3 +190,17 @@ def test_follow_shows_what_comes_until_ctrl_c(form: str, tmp_path: Path) -> None
         _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("format_", ["table", "json", "jsonl", "csv", "parquet", "arrow"])
+def test_a_cold_question_answers_without_numpy(format_: str, ledger: Path, flux: Flux) -> None:
+    words = ["state", "history", "users", "43", "-f", format_]
+    cold = subprocess.run(
+        [sys.executable, "-X", "importtime", *COMMAND[1:], *words],
+        env=environment(ledger),
+        capture_output=True,
+        check=True,
+    )
+    assert b" pyarrow.lib\n" in cold.stderr
+    assert b"numpy" not in cold.stderr
+    assert cold.stdout == flux(*words).out

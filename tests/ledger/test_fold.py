@@ -19,7 +19,7 @@ from flux import sql
 from flux.ledger import questions, row, table
 from flux.ledger.moment import Cut
 from flux.ledger.shape import Shape
-from flux.ledger.shapes import relation_of
+from flux.ledger.shapes import relation_versions
 from flux.model.batch import Batch
 from flux.model.lsn import LSN_MAX
 from flux.model.relation import Relation
@@ -252,8 +252,7 @@ class Lake:
             self.lake.register("batch", getattr(batch, name))
             self.lake.execute(f"insert into {name} by name select 'shop' as source, batch.* from batch")
             self.lake.unregister("batch")
-        rows = self.lake.execute(sql.text("ledger/reader/versions.sql")).to_arrow_table().to_pylist()
-        self.versions = [relation_of(one) for one in rows]
+        self.versions = [version for _, version in relation_versions(self.lake)]
 
     def asked(self, lsn: int = LSN_MAX) -> row.Asked:
         newest = self.versions[-1]
