@@ -19,11 +19,9 @@ from psycopg.rows import dict_row
 
 from flux import sql
 from flux.capture import install, source
+from flux.model.errors import listed
 
 Level = Literal["ok", "warn", "fault"]
-
-LISTED_MAX = 5
-"""Names in one line; the rest is counted."""
 
 _GIB = 1 << 30
 
@@ -221,7 +219,7 @@ def _objects(examined: _Examined) -> list[Finding]:
         Finding(
             "schema",
             "fault",
-            f"missing, or of another release: {_listed(old)}",
+            f"missing, or of another release: {listed(old)}",
             hint="repeatable; upgrades in place",
             sql="flux init",
         )
@@ -236,7 +234,7 @@ def _event_triggers(examined: _Examined) -> list[Finding]:
     if disabled:
         enable = "alter event trigger {} enable always;"
         statements = " ".join(enable.format(name) for name in disabled)
-        return [Finding("event_triggers", "fault", f"switched off: {_listed(disabled)}", sql=statements)]
+        return [Finding("event_triggers", "fault", f"switched off: {listed(disabled)}", sql=statements)]
     return [
         Finding(
             "event_triggers",
@@ -326,7 +324,7 @@ def _role(examined: _Examined) -> list[Finding]:
             Finding(
                 "role",
                 "fault",
-                f"flux_capture may not read {_listed(unreadable)}",
+                f"flux_capture may not read {listed(unreadable)}",
                 sql=f"grant select on {', '.join(unreadable)} to flux_capture;",
             )
         )
@@ -336,7 +334,7 @@ def _role(examined: _Examined) -> list[Finding]:
             Finding(
                 "row_security",
                 "warn",
-                f"row security on {_listed(hidden)}: flux_capture cannot take their baseline",
+                f"row security on {listed(hidden)}: flux_capture cannot take their baseline",
                 why="it refuses to read a part of a table as if it were the whole",
                 sql="alter role flux_capture bypassrls;",
             )
@@ -355,7 +353,7 @@ def _coverage(examined: _Examined) -> list[Finding]:
             Finding(
                 "partitions",
                 "fault",
-                f"partitions came or went unnoticed: {_listed(moved)}",
+                f"partitions came or went unnoticed: {listed(moved)}",
                 sql=_commands(rows, moved),
             )
         )
@@ -366,7 +364,7 @@ def _coverage(examined: _Examined) -> list[Finding]:
             Finding(
                 "publication",
                 "fault",
-                f"not published: {_listed(absent)}",
+                f"not published: {listed(absent)}",
                 why="their changes are not in the stream",
                 sql=_commands(rows, absent),
             )
@@ -416,7 +414,7 @@ def _triggers(examined: _Examined) -> list[Finding]:
                 Finding(
                     "triggers",
                     "fault",
-                    f"{what}: {_listed(names)}",
+                    f"{what}: {listed(names)}",
                     why="a trigger of ours is missing or disabled",
                     hint="then `alter table … enable trigger` for one that was disabled",
                     sql="flux init",
@@ -440,7 +438,7 @@ def _numbers(examined: _Examined) -> list[Finding]:
         Finding(
             "lossy_numbers",
             "warn",
-            f"NaN and infinities arrive as null: {_listed(columns)}",
+            f"NaN and infinities arrive as null: {listed(columns)}",
             why="wal2json before 2.6 cannot say them; history prints `null or NaN`",
             hint="or install wal2json 2.6",
             sql="flux init --plugin pgoutput",
@@ -451,8 +449,3 @@ def _numbers(examined: _Examined) -> list[Finding]:
 def _commands(rows: list[dict[str, Any]], roots: list[str]) -> str:
     """Return what tracks these roots again, as they are tracked now."""
     return "; ".join(sorted({row["command"] for row in rows if row["root"] in roots}))
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED_MAX} more" if len(names) > LISTED_MAX else ""
-    return ", ".join(names[:LISTED_MAX]) + more

@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from flux.capture.source import is_lossy
 from flux.model.batch import RELATIONS, Batch
+from flux.model.errors import listed
 from flux.model.relation import Relation
-
-_SHOWN = 5
 
 
 def mark_batch(batch: Batch) -> Batch:
@@ -29,13 +28,15 @@ def mark_batch(batch: Batch) -> Batch:
 
 
 def warning(relations: Sequence[Relation]) -> str:
-    """Return what to tell the user when capture begins; empty when no column is concerned."""
-    newest = {each.relation_id: each for each in sorted(relations, key=lambda each: each.lsn)}
+    """Return what to tell the user when capture begins; empty when no column is concerned.
+
+    `relations`: all versions, oldest first.
+    """
+    newest = {each.relation_id: each for each in relations}
     names = [f"{each.relation}.{column}" for each in newest.values() if each.tracked for column in each.lossy]
     if not names:
         return ""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return (
         "warning: this wal2json sends NaN and infinities as null (2.6 and pgoutput do not); "
-        f"history prints `null or NaN` for {', '.join(names[:_SHOWN])}{more}"
+        f"history prints `null or NaN` for {listed(names)}"
     )

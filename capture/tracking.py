@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from flux import sql
 from flux.capture import source
-from flux.model.errors import SourceError, UsageError
+from flux.model.errors import SourceError, UsageError, listed
 
 LOCK_TIMEOUT_S = 5.0
 """How long a table is waited for."""
@@ -71,7 +71,10 @@ def track(
 def untrack(
     connection: psycopg.Connection[Any], names: Sequence[str] = (), *, all_tables: bool = False
 ) -> list[Tracked]:
-    """Stop recording the named tables, or all. What the ledger holds of them stays."""
+    """Stop recording the named tables, or all. What the ledger holds of them stays.
+
+    Raises `SourceError` where one cannot be; those before it are done.
+    """
     _require_installed(connection)
     if all_tables:
         tables = [table for table in _all(connection) if table.is_tracked]
@@ -92,8 +95,7 @@ def _each(tables: Sequence[_Table], word: str, act: Callable[[_Table], Tracked])
         except SourceError as error:
             if not done:
                 raise
-            names = ", ".join(each.relation for each in done)
-            why = f"{error.why}; {word} before it: {names}"
+            why = f"{error.why}; {word} before it: {listed([each.relation for each in done])}"
             raise SourceError(error.what, why=why, hint=error.hint) from None
     return done
 

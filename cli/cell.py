@@ -1,7 +1,7 @@
 """A value as text: for a table cell, for JSON, for CSV. Pure.
 
-In a table NULL is `null`, the empty string `''`, a long value is shortened in its middle; what a
-terminal would obey is written out. JSON and CSV never shorten.
+In a table NULL is `null`, the empty string `''`, a value with blanks at its ends stands in quotes, a long
+one is shortened in its middle; what a terminal would obey is written out. JSON and CSV never shorten.
 """
 
 from __future__ import annotations

@@ -144,7 +144,8 @@ def _add(parent: typer.Typer, name: str, place: str) -> None:
 
 def main() -> NoReturn:
     """Run the command line of this process and end it."""
-    if "state" not in sys.argv[1:3]:
+    words, _ = _without_debug(sys.argv[1:])
+    if words[:1] != ["state"]:
         sys.exit(run(sys.argv[1:]))
     # A cold question's time is imports and taking them down again. pyarrow does without numpy where there is
     # none, and a process that only read has nothing to tidy up: each is a seventh of the time.

@@ -33,7 +33,8 @@ _FORMATS = """\
 `--format json`; `--output FILE` (`-o`) writes to a file.
 
 - **table** is for people: local time (`TZ` decides), long values shortened in the middle (`--full` does
-  not), NULL as `null`, the empty string as `''`, `null or NaN` where the plugin cannot tell the two apart.
+  not), NULL as `null`, the empty string as `''`, values with blanks at their ends in quotes, `null or NaN`
+  where the plugin cannot tell the two apart.
 - **json** and **jsonl** are exact: times are RFC 3339 in UTC, log positions text like `16/B374D848`, values
   PostgreSQL's own text, NULL `null`.
 - **csv** has a header; NULL is an empty field, the empty string `""`, nested values JSON.

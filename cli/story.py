@@ -219,7 +219,7 @@ def _changes(mutation: Document, look: Look) -> Iterator[str]:
             for column, pair in changed.items()
             if (pair[side] is not None or column in lossy) and column not in look.key
         }
-        shown = {column: pair for column, pair in shown.items() if column in look.only} or shown
+        shown = {column: pair for column, pair in changed.items() if column in look.only} or shown
     for column, pair in (shown or changed).items():
         name = console.escape(column)
         if side is not None:

@@ -126,7 +126,7 @@ class Decoder:
         resolved = self._resolve(events, span, beats[:-1] if open_beat else beats, marks, tally)
         lost_contexts = _pending_context_rows(resolved.contexts)
         lost = rolled_back_changes(resolved.attempts, lost_contexts, self.catalog)
-        schema, resync = self._schema(events, span, fresh_txn, tally)
+        schema, resync = self._schema(events, span, fresh_txn, truncates.resync, tally)
         commit = events.kind == COMMIT
         transactions = transactions_table(events, span, tagged, changes, self._wide(span.xid[commit]), before)
         first_new = 0 if before is None or before.context is None else 1
@@ -148,7 +148,7 @@ class Decoder:
             position=self.position,
             confirm_lsn=self._confirm_lsn,
             open_transaction=self._open is not None,
-            resync=tuple(sorted({*resync, *truncates.resync})),
+            resync=tuple(sorted(resync)),
             gone=tuple(
                 (relation_id, lsn)
                 for change, lsn, *_ in schema
@@ -315,11 +315,14 @@ class Decoder:
         return hold
 
     def _schema(
-        self, events: Events, span: Spans, fresh_txn: Bools, tally: _Tally
+        self, events: Events, span: Spans, fresh_txn: Bools, truncated: Iterable[int], tally: _Tally
     ) -> tuple[list[tuple[SchemaChange, int, int, int]], set[int]]:
-        """Return the schema changes with position, transaction and time, and what needs a new baseline."""
+        """Return the schema changes with position, transaction and time, and what needs a new baseline.
+
+        `truncated`: roots that need one because some of their partitions were emptied.
+        """
         found: list[tuple[SchemaChange, int, int, int]] = []
-        resync: set[int] = set()
+        resync = set(truncated)
         for event in np.flatnonzero(
             ((events.message == DDL) | (events.message == TRACK)) & events.transactional
         ).tolist():
@@ -362,7 +365,7 @@ class Decoder:
         if not span.ends_open:
             return
         inside = np.flatnonzero(span.number >= 0)
-        if not inside.size:  # nothing of it came: a relation message, or others' messages
+        if not inside.size:  # nothing of it came: others' messages
             self._open = before
             return
         last = int(inside[-1])

@@ -20,7 +20,8 @@ class Cut:
     """Everything up to a moment."""
 
     lsn: int = LSN_MAX
-    """The newest commit that belongs to it: by position, so that the cut is a state that was."""
+    """The newest commit, baseline or schema change that belongs to it: a position, so that the cut is a state
+    that was."""
     at_us: int | None = None
     """Attempts belong to it by their own clock; None: by position."""
     is_time: bool = False

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 import duckdb
 
 from flux import sql
-from flux.model.errors import UsageError
+from flux.model.errors import UsageError, listed
 from flux.model.moment import Moment, Span
 from flux.model.relation import Relation
 
 CANDIDATES_MAX = 10
-"""How many names an error lists."""
+"""Request ids that an error lists."""
 
 Versions = Sequence[tuple[str, Relation]]
 """Every relation version with its source."""
@@ -98,15 +98,13 @@ def namesakes(versions: Versions, source: str, target: Relation) -> list[Relatio
 
 
 def _near(names: Iterable[str], name: str) -> str:
-    listed = list(names)
-    if not listed:
+    every = list(names)
+    if not every:
         return "nothing is captured yet: flux track TABLE, then flux up"
-    short = {one.split(".", 1)[-1]: one for one in listed}
-    near = difflib.get_close_matches(name.lower(), [*listed, *short], n=3, cutoff=0.5)
+    short = {one.split(".", 1)[-1]: one for one in every}
+    near = difflib.get_close_matches(name.lower(), [*every, *short], n=3, cutoff=0.5)
     close = list(dict.fromkeys(short.get(one, one) for one in near))
-    shown = close or listed[:CANDIDATES_MAX]
-    more = "" if close or len(listed) <= CANDIDATES_MAX else f" and {len(listed) - CANDIDATES_MAX} more"
-    return f"{'did you mean' if close else 'there are'}: {', '.join(shown)}{more}"
+    return f"{'did you mean' if close else 'there are'}: {listed(close or every)}"
 
 
 def request(lake: duckdb.DuckDBPyConnection, prefix: str) -> str:
@@ -132,8 +130,8 @@ def request(lake: duckdb.DuckDBPyConnection, prefix: str) -> str:
         )
     if len(found) > 1:
         more = ", …" if len(found) == limit else ""
-        listed = ", ".join(found[:CANDIDATES_MAX])
-        raise UsageError(f"several requests begin with {wanted}: {listed}{more}", hint="type more of the id")
+        shown = ", ".join(found[:CANDIDATES_MAX])
+        raise UsageError(f"several requests begin with {wanted}: {shown}{more}", hint="type more of the id")
     return found[0]
 
 

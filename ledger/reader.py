@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import duckdb
 import orjson
 import pyarrow as pa
 
@@ -122,11 +123,13 @@ class Ledger:
         `key` is key text (`model.key`). `columns`, `request`, `outcome`, `since` and `until` leave
         lines out; `limit` keeps the newest so many. Columns: `answer.HISTORY`.
         """
+        # Before the rest: it looks for a newer commit, and all that follows must be of one.
+        request_id = self.request(request) if request is not None else None
         owner, target = self._target(relation, source)
         asked = [self._asked(owner, one, as_of) for one in naming.namesakes(self._versions, owner, target)]
         wanted = row.Wanted(
             columns=tuple(columns),
-            request=self.request(request) if request is not None else None,
+            request=request_id,
             outcome=outcome,
             since=self._cut(owner, since) if since is not None else None,
             until=self._cut(owner, until) if until is not None else None,
@@ -253,8 +256,8 @@ class Ledger:
         if catalog.version(self._place.catalog) == self._version:
             return
         snapshot = catalog.read(self._place.catalog, self._place.data)
-        for name, columns in snapshot.columns.items():
-            self._show(name, columns, snapshot)
+        for name in snapshot.columns:
+            self._show(name, snapshot)
         self._row_counts = {
             name: snapshot.row_counts.get(name, 0) + len(snapshot.inlined.get(name, ()))
             for name in snapshot.columns
@@ -264,14 +267,20 @@ class Ledger:
         self._has_typed_views = False
         self._cache = {}
 
-    def _show(self, name: str, columns: list[str], snapshot: catalog.Snapshot) -> None:
-        listed = ", ".join(identifier(column) for column in columns)
+    def _show(self, name: str, snapshot: catalog.Snapshot) -> None:
+        """Make a table of the ledger readable; tables and columns of a newer Flux are left out."""
+        try:
+            known = set(self._lake.table(f"kept.{identifier(name)}").columns)
+        except duckdb.CatalogException:
+            return
+        places = {column: nth for nth, column in enumerate(snapshot.columns[name], 1) if column in known}
+        listed = ", ".join(identifier(column) for column in places)
         files = ", ".join(literal(str(file)) for file in snapshot.files.get(name, ()))
         inlined = snapshot.inlined.get(name, ())
         words = {"table": identifier(name), "columns": listed, "files": files}
         self._lake.execute(sql.text("ledger/reader/clear.sql").format(**words))
         if inlined:
-            words["values"] = ", ".join(f"kept_row[{number}]" for number, _ in enumerate(columns, 1))
+            words["values"] = ", ".join(f"kept_row[{nth}]" for nth in places.values())
             kept = orjson.dumps(inlined).decode()
             self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words), [kept])
         if files and name in MATERIALIZED:

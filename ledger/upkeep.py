@@ -1,8 +1,8 @@
 """Keeping a ledger fast: small files become large sorted ones, and what nobody reads is deleted.
 
 Compaction goes in tiers by file size, so a row is rewritten a handful of times in its life and
-not with every compaction. Files that a compaction replaced stay for a grace time: a reader works
-on its own copy of the catalog, which may still name them.
+not with every compaction. Files that a compaction replaced stay for a grace time: a reader
+goes on with the list of files that it read when it was asked.
 """
 
 from __future__ import annotations

@@ -6,7 +6,17 @@ No message holds a row's value or a password.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+LISTED_MAX = 10
+"""Names that one line of an error holds."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names for a line of text: the first ones, and how many more there are."""
+    more = f" and {len(names) - LISTED_MAX} more" if len(names) > LISTED_MAX else ""
+    return ", ".join(names[:LISTED_MAX]) + more
 
 
 class FluxError(Exception):

@@ -157,6 +157,27 @@ def test_a_partitioned_table_is_one(database: Database, tmp_path: Path) -> None:
     assert rig.ask("select distinct relation from changes") == [("public.part",)]
 
 
+@on((15, "pgoutput"), (15, "wal2json"))
+def test_a_table_untracked_after_a_part_was_emptied_is_not_copied(database: Database, tmp_path: Path) -> None:
+    with database.connect() as connection:
+        connection.execute("create table part (id int primary key) partition by range (id)")
+        connection.execute("create table part_a partition of part for values from (0) to (100)")
+        connection.execute("create table part_b partition of part for values from (100) to (200)")
+        connection.execute("insert into part select i from generate_series(50, 149) i")
+    rig = make_rig(database, tmp_path, "part")
+    rig.once()
+    rig.execute("truncate part_a")
+    with database.connect() as connection:
+        tracking.untrack(connection, ["part"])
+    rig.once()
+    assert not [line for line in rig.lines[1:] if line.startswith("baseline")]
+    assert rig.ask("select relation, arg_max(tracked, lsn) from relations group by relation order by 1") == [
+        ("public.part", False),
+        ("public.part_a", False),
+        ("public.part_b", False),
+    ]
+
+
 @on((15, "pgoutput"))
 def test_a_table_with_odd_names_and_generated_columns(database: Database, tmp_path: Path) -> None:
     with database.connect() as connection:

@@ -195,6 +195,9 @@ def test_a_schema_change_alone_belongs_to_the_moments_after_it(tmp_path: Path) -
             assert [column for column, _ in one["row"]] == ["id", "email", name]
             (every,) = ledger.at("users", as_of=moment).to_pylist()
             assert every["row"] == one["row"]
+            for macro in ("row_at('public.users', '42', '{}')", "table_at('public.users', '{}')"):
+                (asked_in_sql,) = ledger.sql(f'select "row" from {macro.format(moment)}').to_pylist()
+                assert asked_in_sql["row"] == one["row"]
 
 
 def test_renamed_columns_are_the_same_and_added_ones_have_their_default(tmp_path: Path) -> None:

@@ -178,6 +178,25 @@ def test_plain_duckdb_has_tables_views_and_macros(path: Path) -> None:
     lake.close()
 
 
+def test_internal_columns_and_tables_of_a_newer_flux_are_left_out(tmp_path: Path) -> None:
+    log = Log()
+    users = relation("public.users", ("id", "plan"))
+    log.shape(users)
+    log.transaction(insert(users, "1", {"id": "1", "plan": "free"}))
+    path = ledger_with(tmp_path / "ledger", log)
+    lake = engine.open_engine()
+    engine.attach(lake, path / "catalog.sqlite", path / "data", read_only=False)
+    for table in ("relations", "positions", "baselines", "changes"):
+        lake.execute(f"alter table {table} add column newer varchar")
+    lake.execute("create table newest (a integer)")
+    lake.execute("insert into positions by name select 'later' as source, 'new' as newer")
+    lake.close()
+    with open_ledger(path) as ledger:
+        assert len(ledger.history("users", "1")) == 1
+        assert "later" in ledger.positions().column("source").to_pylist()
+        assert ledger.sql("select plan from current.users").to_pylist() == [{"plan": "free"}]
+
+
 def test_typed_views_follow_a_rename(tmp_path: Path) -> None:
     log = Log()
     users = relation("public.users", ("id", "plan"))

@@ -159,6 +159,22 @@ def test_untracked_relations_are_listed_as_such(path: Path) -> None:
         assert [one.tracked for one in found] == [False, True, False, True, False, True]
 
 
+def test_a_partition_that_left_its_root_outlives_it(path: Path) -> None:
+    log = Log()
+    log.shape(USERS)
+    log.shape(relation("public.users_1", oid=16401, root=(16400, "public.users")))
+    log.shape(relation("public.users_1", oid=16401))
+    with Writer.open(path, source="shop") as writer:
+        log.store(writer)
+        gone_lsn = log.next_lsn()
+        writer.append(log.batch(gone=((16400, gone_lsn),)))
+        commit(writer)
+        assert [(one.relation, one.tracked) for one in writer.relations(gone_lsn)] == [
+            ("public.users_1", True),
+            ("public.users", False),
+        ]
+
+
 def test_a_version_that_says_nothing_new_is_not_stored_again(path: Path) -> None:
     log = Log()
     log.shape(USERS)

@@ -80,6 +80,8 @@ class InFlight:
     """Its tokens have serials above this …"""
     ended: int
     """… and not above this."""
+    deleted: int | None
+    """The key of the row that it was to delete."""
 
 
 @dataclass(slots=True)
@@ -160,6 +162,8 @@ class Session:
         self._serial = 0
         self._began = 0
         """The serial at which the statement at hand began."""
+        self._deleting: int | None = None
+        """The key of the row that it deletes."""
         self._connection: psycopg.Connection[Any] | None = None
 
     def run(self, transactions: int, stop: threading.Event | None = None) -> None:
@@ -223,7 +227,9 @@ class Session:
     def _abandon(self, txn: Transaction) -> None:
         """The server went away: whether it committed is asked later."""
         self.record.uncertain.append((txn.name, txn.kept, txn.lost))
-        self.record.in_flight.append(InFlight(str(self._number), txn.tag, self._began, self._serial))
+        self.record.in_flight.append(
+            InFlight(str(self._number), txn.tag, self._began, self._serial, self._deleting)
+        )
         for attempt in self.record.unflushed:
             attempt.maybe = True
         self.record.unflushed.clear()
@@ -274,7 +280,7 @@ class Session:
         kinds = ("insert", "update", "many", "delete", "key", "child", "lock", "block", "copy")
         kind = self._rng.choices(kinds, (2, 3, 1, 3, 1, 1, 1, 1, 1))[0]
         connection = self._connect()
-        self._began = self._serial
+        self._began, self._deleting = self._serial, None
         # Without a savepoint of its own it is seen what a transaction's top level does.
         guard = self._rng.random() < 0.5
         if guard:
@@ -335,6 +341,7 @@ class Session:
         if self._rng.random() < 0.5:
             # Our own lock makes xmax a MultiXact when others hold one too.
             connection.execute("select 1 from t where id = %s for key share", [key])
+        self._deleting = key
         try:
             rows = connection.execute("delete from t where id = %s returning id", [key]).fetchall()
         except psycopg.Error as error:
@@ -497,7 +504,7 @@ def hold_against(driver: Driver, changes: Iterable[Mapping[str, Any]]) -> None:
             found[identity, attempt.outcome] -= 1
         elif not attempt.maybe:
             lacking.append(attempt)
-    surplus = Counter({each: count for each, count in (+found).items() if not _unanswered(driver, *each)})
+    surplus = +Counter({each: count - _unanswered(driver, *each) for each, count in found.items()})
     assert not lacking and not surplus, (
         f"{len(lacking)} attempts are missing, {surplus.total()} are not mine:\n"
         + "\n".join(f"  missing {attempt}" for attempt in lacking[:8])
@@ -506,14 +513,14 @@ def hold_against(driver: Driver, changes: Iterable[Mapping[str, Any]]) -> None:
     )
 
 
-def _unanswered(driver: Driver, identity: Identity, outcome: str) -> bool:
-    """Return whether this may be of a statement that died with the server before it was answered."""
-    _, op, _, token, request, actor = identity
+def _unanswered(driver: Driver, identity: Identity, outcome: str) -> int:
+    """Return how many of these may be of statements that died with the server before they were answered."""
+    _, op, key, token, request, actor = identity
     if outcome != "rolled_back":
-        return False
+        return 0
     if op == "delete":
-        return any(each.tag == (request, actor) for each in driver.in_flight)
+        return sum(each.tag == (request, actor) and str(each.deleted) == key for each in driver.in_flight)
     session, _, serial = (token or "").partition("/")[0].partition(":")
-    return any(
+    return sum(
         session == each.session and each.began < int(serial) <= each.ended for each in driver.in_flight
     )

@@ -17,6 +17,24 @@ from named
 where age = 1 or not is_current
 group by source, root_id;
 
+-- What a moment means for each source: the newest commit, baseline or schema change up to it, and for
+-- attempts its time.
+create or replace macro _cut(as_of) as table
+with named as (select source from positions union select source from baselines union select source from relations),
+up_to as (
+    select source, max(lsn) as lsn
+    from (
+        select source, commit_lsn as lsn from transactions where "at" <= _moment_time(as_of)
+        union all
+        select source, lsn from ddl where "at" <= _moment_time(as_of)
+        union all
+        select source, lsn - 1 from baselines where "at" <= _moment_time(as_of)
+    )
+    group by source
+)
+select named.source, coalesce(_moment_lsn(as_of), up_to.lsn, 0::ubigint) as bound_lsn, _moment_time(as_of) as bound_at
+from named left join up_to on up_to.source = named.source;
+
 -- Every column of every version of the relations named `rel`, as seen at `as_of`:
 --   from_lsn, until_lsn  the changes the version holds for (the first one for older ones too)
 --   name                 the column's name in that version
@@ -38,16 +56,12 @@ ranked as (
     from version
     window same as (partition by source, relation_id order by lsn)
 ),
--- A time bounds versions by the newest commit up to it.
-bound as (
-    select coalesce(_moment_lsn(as_of), (
-        select max(commit_lsn) from transactions where "at" <= _moment_time(as_of))) as lsn
-),
 newest as (
-    select source, relation_id, max(nth) as nth
-    from ranked
-    where nth = 1 or lsn <= coalesce((select lsn from bound), 0)
-    group by source, relation_id
+    select r.source, r.relation_id, max(r.nth) as nth
+    from ranked as r
+    left join _cut(as_of) as cut on cut.source = r.source
+    where r.nth = 1 or r.lsn <= cut.bound_lsn
+    group by r.source, r.relation_id
 ),
 listed as (
     select source, relation_id, nth, lsn, until_lsn, missing, lossy,

@@ -43,23 +43,6 @@ select touching.* from touching
 where not exists (from target)
    or exists (from target where target.source = touching.source and target.relation_id = touching.relation_id);
 
--- What a moment means for each source: the newest commit up to it, and for attempts its time.
-create or replace macro _cut(as_of) as table
-with named as (select source from positions union select source from baselines union select source from relations),
-up_to as (
-    select source, max(lsn) as lsn
-    from (
-        select source, commit_lsn as lsn from transactions where "at" <= _moment_time(as_of)
-        union all
-        select source, lsn from ddl where "at" <= _moment_time(as_of)
-        union all
-        select source, lsn - 1 from baselines where "at" <= _moment_time(as_of)
-    )
-    group by source
-)
-select named.source, coalesce(_moment_lsn(as_of), up_to.lsn, 0::ubigint) as bound_lsn, _moment_time(as_of) as bound_at
-from named left join up_to on up_to.source = named.source;
-
 -- The commits of the transactions in which the attempts of `found` were rolled back to a savepoint.
 create or replace macro _landed(found) as table
 with partial as materialized (
