@@ -5,6 +5,7 @@
 #   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
 #   make check      what CI runs: lint, types, contracts, test
 #   make bench-cold history and blame from a cold process, on the demo's ledger
+#   make bench-ingest    how fast the log becomes a ledger, beside pg_recvlogical
 #   make bench-overhead  what tags and attempts cost the application
 #   make format     rewrite the sources as `make lint` wants them
 #   make clean      remove what the targets above made, but .venv
@@ -26,7 +27,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard 
 COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
-.PHONY: install demo dev servers test check bench-cold bench-overhead lint format types contracts clean
+.PHONY: install demo dev servers test check bench-cold bench-ingest bench-overhead lint format types contracts clean
 
 install: .venv/.demo-installed
 
@@ -43,6 +44,9 @@ check:
 
 bench-cold: install
 	$(BIN)/python bench/cold.py $(ARGS)
+
+bench-ingest: dev servers
+	PYTHONPATH=tests $(BIN)/python bench/ingest.py $(ARGS)
 
 bench-overhead: install
 	$(BIN)/python bench/overhead.py $(ARGS)

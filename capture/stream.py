@@ -1,8 +1,9 @@
 """One connection's life: from the ledger's position along the stream, until told to end or cut off.
 
 The order that makes it exactly once: receive → decode → append → commit of the ledger (rows and
-position in one) → confirm. A position that brought no rows is written to a small durable file
-instead of a commit. Nothing is confirmed that is not durable; nothing durable is stored twice.
+position in one) → confirm. Receiving, decoding and appending run beside each other. A position that brought
+no rows is written to a small durable file instead of a commit. Nothing is confirmed that is not durable;
+nothing durable is stored twice.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 from flux.capture import confirmed as durable
 from flux.capture import lossy
+from flux.capture.appending import Appending
 from flux.capture.backlog import Backlog, copy_tables
 from flux.capture.health import write_status
 from flux.capture.heartbeat import Heartbeat
@@ -35,6 +37,7 @@ class Session:
         self._opened = opened
         self._stream = opened.stream
         self._confirmed = opened.confirmed
+        self._appending = Appending(run.writer)
         self._backlog = Backlog(run, opened.roots)
         self._heartbeat: Heartbeat | None = None
         self._goal = ""  # the nonce that ends a run of `once`
@@ -91,6 +94,7 @@ class Session:
 
     def close(self) -> None:
         """Forget what is not committed, end threads and connections."""
+        self._appending.close()
         self._run.writer.rollback()
         self._backlog.close()
         if self._heartbeat is not None:
@@ -150,7 +154,7 @@ class Session:
     def _take(self, batch: Batch, size: int) -> None:
         self._last, self._open = batch, batch.open_transaction
         if batch.row_count or batch.gone:
-            self._run.writer.append(batch)
+            self._appending.append(batch)
             if not self._appended_rows:
                 self._appended_since = self._held_since
             # A batch may bring nothing but the end of a table's tracking: that counts as a row.
@@ -203,6 +207,7 @@ class Session:
 
     def _flush(self, idle_lsn: int = 0) -> None:
         """Commit what was appended, with the position; then confirm it, or `idle_lsn` if that is later."""
+        self._appending.settle()
         last = self._last
         if last is None:
             self._confirm(idle_lsn)

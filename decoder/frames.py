@@ -49,7 +49,7 @@ class Frames:
 
 def gather(messages: list[bytes]) -> Frames:
     """Copy `messages` (whole XLogData payloads) into one buffer."""
-    buffer = np.frombuffer(b"".join(messages) + bytes(PADDING_BYTES), np.uint8).copy()
+    buffer = np.frombuffer(bytearray().join([*messages, bytes(PADDING_BYTES)]), np.uint8)
     length = np.fromiter(map(len, messages), np.int64, len(messages))
     end = np.cumsum(length)
     start = end - length

@@ -41,10 +41,10 @@ class Tokens:
     message_start: Ints
     message_end: Ints
 
-    @property
-    def length(self) -> Ints:
-        """[t] Length of each string in bytes."""
-        return self.end - self.start
+    def length(self, which: Ints) -> Ints:
+        """Return the lengths of these strings in bytes."""
+        length: Ints = self.end[which] - self.start[which]
+        return length
 
     def value_of(self, key: Ints) -> Ints:
         """Return the tokens that are the values of these keys; raise `DecodeError` if one is no string."""
@@ -101,7 +101,8 @@ def _unescape(frames: Frames, tokens: Tokens, starters: Ints) -> Tokens:
     """Replace the escapes inside strings, closing the gaps they leave."""
     buffer = tokens.buffer
     token = np.searchsorted(tokens.start, starters, side="right") - 1
-    starters = starters[(token >= 0) & (starters < tokens.end[np.maximum(token, 0)])]
+    inside = (token >= 0) & (starters < tokens.end[np.maximum(token, 0)])
+    starters, token = starters[inside], token[inside]
     letter = buffer[starters + 1]
     unicode = letter == ord("u")
     meaning = _ESCAPES[letter]
@@ -119,25 +120,25 @@ def _unescape(frames: Frames, tokens: Tokens, starters: Ints) -> Tokens:
         for place in range(1, 5):
             drop[wide + place] = True
         buffer[wide + 5] = digits[2] * 16 + digits[3]
-    dropped = np.flatnonzero(drop)
-
-    def moved(position: Ints) -> Ints:
-        return position - np.searchsorted(dropped, position)
-
+    # Only strings lose bytes: counting them is cheaper than looking up how many lie before each place.
+    lost = np.where(unicode, 5, 1)
+    by_token = np.bincount(token, lost, tokens.start.size).astype(np.int64)
+    by_message = np.bincount(tokens.message[token], lost, tokens.message_start.size).astype(np.int64)
+    up_to_token, up_to_message = np.cumsum(by_token), np.cumsum(by_message)
     return Tokens(
         buffer[~drop],
-        moved(tokens.start),
-        moved(tokens.end),
+        tokens.start - (up_to_token - by_token),
+        tokens.end - up_to_token,
         tokens.is_key,
         tokens.message,
-        moved(tokens.message_start),
-        moved(tokens.message_end),
+        tokens.message_start - (up_to_message - by_message),
+        tokens.message_end - up_to_message,
     )
 
 
 def words(tokens: Tokens, which: Ints) -> npt.NDArray[np.uint64]:
     """Return the first 8 bytes of each string as one integer, shorter ones padded with zeros."""
-    size = np.minimum(tokens.length[which], 8).astype(np.uint64)
+    size = np.minimum(tokens.length(which), 8).astype(np.uint64)
     raw = little_endian(tokens.buffer, tokens.start[which], 8).astype(np.uint64)
     keep = np.where(size >= 8, ~np.uint64(0), (np.uint64(1) << (size * np.uint64(8))) - np.uint64(1))
     return raw & keep

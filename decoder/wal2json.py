@@ -39,13 +39,13 @@ from flux.decoder.json_tokens import Tokens, decimals, positions, tokenize, word
 from flux.decoder.schema import learn_ddl
 from flux.model.errors import DecodeError
 
-_KEYS = {
-    name: word(name)
-    for name in (
-        *(b"action", b"xid", b"timestamp", b"origin", b"lsn", b"nextlsn", b"schema", b"table"),
-        *(b"columns", b"identity", b"name", b"value", b"transactional", b"prefix", b"content"),
-    )
-}
+_NAMES = (
+    *(b"action", b"xid", b"timestamp", b"origin", b"lsn", b"nextlsn", b"schema", b"table"),
+    *(b"columns", b"identity", b"name", b"value", b"transactional", b"prefix", b"content"),
+)
+"""Every key of an object in a message of wal2json."""
+_WORDS = np.sort(np.array([word(name) for name in _NAMES], np.uint64))
+_CODES = {name: int(np.searchsorted(_WORDS, word(name))) for name in _NAMES}
 
 _OPENING = b'{"action":"'
 
@@ -56,35 +56,36 @@ class _Keys:
     def __init__(self, frames: Frames, tokens: Tokens) -> None:
         self.tokens = tokens
         self.token = np.flatnonzero(tokens.is_key)
-        self.word = words(tokens, self.token)
-        known = np.isin(self.word, np.array(list(_KEYS.values()), np.uint64))
+        word = words(tokens, self.token)
+        code = np.searchsorted(_WORDS, word)
+        known = _WORDS[np.minimum(code, _WORDS.size - 1)] == word
         if not known.all():
             bad = int(tokens.message[self.token[int(np.argmin(known))]])
             raise DecodeError("an unexpected key in a wal2json message", offset=0, lsn=int(frames.lsn[bad]))
+        self.code = code.astype(np.uint8)
 
     def named(self, name: bytes) -> Ints:
         """Return the tokens of every key of that name, in order."""
-        found: Ints = self.token[self.word == _KEYS[name]]
+        found: Ints = self.token[self.code == _CODES[name]]
         return found
 
     def in_messages(self, name: bytes, messages: Ints) -> Ints:
         """Return for each message its token of that key; raise `DecodeError` when one lacks it."""
         found = self.named(name)
-        place = np.searchsorted(self.tokens.message[found], messages)
-        fits = place < found.size
-        if found.size:
-            fits &= self.tokens.message[found[np.minimum(place, found.size - 1)]] == messages
-        if not fits.all():
+        first = np.full(self.tokens.message_start.size, -1, np.int64)
+        first[self.tokens.message[found[::-1]]] = found[::-1]
+        chosen: Ints = first[messages]
+        if (chosen < 0).any():
             raise DecodeError(f"a message without {name.decode()!r}", offset=0)
-        return found[place] if found.size else np.zeros(0, np.int64)
+        return chosen
 
     def in_identity(self) -> Bools:
         """Return for each `name` key whether it lies in the old image (`identity`), else in `columns`."""
         section = np.zeros(self.token.size, np.uint8)
-        section[self.word == _KEYS[b"columns"]] = 1
-        section[self.word == _KEYS[b"identity"]] = 2
+        section[self.code == _CODES[b"columns"]] = 1
+        section[self.code == _CODES[b"identity"]] = 2
         newest = np.maximum.accumulate(np.where(section > 0, np.arange(section.size), -1))
-        name = np.flatnonzero(self.word == _KEYS[b"name"])
+        name = np.flatnonzero(self.code == _CODES[b"name"])
         opener = newest[name]
         message = self.tokens.message
         if (opener < 0).any() or (message[self.token[opener]] != message[self.token[name]]).any():
@@ -167,11 +168,11 @@ def _messages(
         flag = tokens.end[keys.in_messages(b"transactional", logical)] + 2
         transactional[logical] = tokens.buffer[flag] == ord("t")
         prefix = tokens.value_of(keys.in_messages(b"prefix", logical))
-        names = texts(tokens.buffer, tokens.start[prefix], tokens.length[prefix]).dictionary_encode()
+        names = texts(tokens.buffer, tokens.start[prefix], tokens.length(prefix)).dictionary_encode()
         kinds = [PREFIXES.get(each.encode(), OTHER) for each in names.dictionary.to_pylist()]
         message[logical] = np.array(kinds, np.uint8)[names.indices.to_numpy(zero_copy_only=False)]
         content = tokens.value_of(keys.in_messages(b"content", logical))
-        content_start[logical], content_length[logical] = tokens.start[content], tokens.length[content]
+        content_start[logical], content_length[logical] = tokens.start[content], tokens.length(content)
     return message, transactional, content_start, content_length
 
 
@@ -189,7 +190,7 @@ def _positions(tokens: Tokens, key: Ints) -> npt.NDArray[np.uint64]:
 def _times(tokens: Tokens, key: Ints) -> Ints:
     """Return the times that follow these keys, microseconds since 1970 UTC."""
     value = tokens.value_of(key)
-    text = texts(tokens.buffer, tokens.start[value], tokens.length[value])
+    text = texts(tokens.buffer, tokens.start[value], tokens.length(value))
     try:
         cast = text.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     except pa.ArrowInvalid as error:
@@ -245,9 +246,8 @@ def _rows(
         raise DecodeError("a column without a name or a value", offset=0)
     message = tokens.message[name]
     from_old = keys.in_identity()
-    encoded = texts(
-        tokens.buffer, tokens.start[tokens.value_of(name)], tokens.length[tokens.value_of(name)]
-    ).dictionary_encode()
+    called = tokens.value_of(name)
+    encoded = texts(tokens.buffer, tokens.start[called], tokens.length(called)).dictionary_encode()
     code: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     labels: list[str] = encoded.dictionary.to_pylist()
     _refine(catalog, version, lsn, message, code, labels)
@@ -301,7 +301,7 @@ def _values(tokens: Tokens, key: Ints) -> tuple[npt.NDArray[np.uint8], Ints, Int
     following = np.minimum(key + 1, tokens.start.size - 1)
     start = np.where(quoted, tokens.start[following], at)
     # `true` and `false` are t and f in PostgreSQL's own text: the first letter alone.
-    length = np.where(quoted, tokens.length[following], np.where(logical, 1, stop - at))
+    length = np.where(quoted, tokens.length(following), np.where(logical, 1, stop - at))
     return np.where(null, np.uint8(NULL), np.uint8(TEXT)), np.where(null, 0, start), np.where(null, 0, length)
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux import sql
-from flux.ledger import baseline, engine, failure, layout, typed, upkeep
+from flux.ledger import baseline, datafile, engine, failure, layout, typed, upkeep
 from flux.ledger.durability import DataFiles
 from flux.ledger.location import locate
 from flux.ledger.lock import Lock
@@ -142,9 +142,9 @@ class Writer:
                 ("changes", batch.changes),
                 ("contexts", batch.contexts),
                 ("transactions", batch.transactions),
-                ("ddl", batch.ddl),
             ):
-                self._insert("append", table, rows)
+                self._add_file(table, rows)
+            self._insert("append", "ddl", batch.ddl)
             self._insert("append_relations", "relations", batch.relations, every=bool(batch.gone))
             if batch.gone:
                 relation_ids, lsns = zip(*batch.gone, strict=True)
@@ -257,6 +257,14 @@ class Writer:
 
     def _ask(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
+
+    def _add_file(self, table: str, rows: pa.Table) -> None:
+        """Give the ledger `rows` as a file of their own; upkeep makes few of many."""
+        if rows.num_rows:
+            file = datafile.write(self._place.data, table, rows, self._source)
+            self._lake.execute(
+                sql.text("ledger/writer/add_file.sql").format(table=table), {"file": str(file)}
+            )
 
     def _insert(self, statement: str, table: str, rows: pa.Table, **words: object) -> int:
         """Insert `rows` by that statement; return how many it took."""
