@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from run import FLUX, Report, Spent, middle, spend
+from run import FLUX, Report, Spent, middle, server_of, spend
 
 from flux.decoder.wire import default_options
-from servers import Database, Server, find_installation
+from servers import Database, Server
 
 GOAL = 0.7
 HEADING = "set", "plugin", "changes", "pg_recvlogical s", "flux s", "cpu s", "peak MiB", "changes/s", "ratio"
@@ -155,6 +155,8 @@ class Bench:
             row = connection.execute("select pg_current_wal_flush_lsn()::text").fetchone()
             assert row is not None
             self.end = row[0]
+            # pg_recvlogical ends with the first message behind the end, or waits for a keepalive.
+            connection.execute("select pg_logical_emit_message(true, 'bench', 'end')")
 
     def ledger(self, plugin: str, which: str) -> Path:
         """Return the place of a plugin's ledger: as the baseline left it, or of the last run."""
@@ -258,32 +260,15 @@ def main() -> None:
     parser.add_argument("--major", type=int, default=15, help="of PostgreSQL; only 15 has wal2json here")
     options = parser.parse_args()
     names: Sequence[str] = options.sets.split(",")
-    installation = find_installation(options.major)
-    if installation is None:
-        raise SystemExit(f"no PostgreSQL {options.major} on this machine; `make servers` installs 15")
-    server = Server.create(installation, {"shared_buffers": "256MB", "max_wal_size": "8GB"})
-    heading = (
-        "set",
-        "plugin",
-        "changes",
-        "pg_recvlogical s",
-        "flux s",
-        "cpu s",
-        "peak MiB",
-        "changes/s",
-        "ratio",
-    )
-    report = Report("ingest", heading, {"postgresql": installation.version})
-    folder = Path(tempfile.mkdtemp(prefix="flux-bench-"))
-    try:
-        server.start()
+    report = Report("ingest", HEADING)
+    with (
+        tempfile.TemporaryDirectory(prefix="flux-bench-") as folder,
+        server_of(options.major, report, shared_buffers="256MB", max_wal_size="8GB") as server,
+    ):
         for name in names:
-            bench = Bench(server, name, options.transactions, folder)
+            bench = Bench(server, name, options.transactions, Path(folder))
             compare(bench, options.runs, report)
             bench.close()
-    finally:
-        server.close()
-        shutil.rmtree(folder, ignore_errors=True)
     low = [f"{row[0]} with {row[1]}" for row in report.rows if float(row[-1]) < GOAL]
     report.notes.append(
         f"goal: a ratio of {GOAL} (higher is faster): {'missed by ' + ', '.join(low) if low else 'met'}"

@@ -139,10 +139,9 @@ def batch(number: int, count: int, row_count: int, draw: np.random.Generator) ->
     )
 
 
-def main() -> None:
-    path = create_ledger(Path(sys.argv[1]))
-    total = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
-    row_count = int(sys.argv[3]) if len(sys.argv) > 3 else total // 10
+def fill(path: Path, total: int, row_count: int) -> dict[str, float]:
+    """Make a ledger of `total` changes to `row_count` rows; return the seconds of writing and of upkeep."""
+    create_ledger(path)
     draw = np.random.default_rng(1)
     spent = {"write": 0.0, "maintain": 0.0}
     with Writer.open(path, source="shop") as writer:
@@ -155,6 +154,13 @@ def main() -> None:
             writer.maintain()
             spent["write"] += middle - start
             spent["maintain"] += time.perf_counter() - middle
+    return spent
+
+
+def main() -> None:
+    total = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+    row_count = int(sys.argv[3]) if len(sys.argv) > 3 else total // 10
+    spent = fill(Path(sys.argv[1]), total, row_count)
     print(f"{total:,} changes: written in {spent['write']:.1f} s, compacted in {spent['maintain']:.1f} s")
 
 

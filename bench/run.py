@@ -9,11 +9,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from servers import Server, find_installation
 
 FLUX = str(Path(sys.executable).with_name("flux"))
 RESULTS = Path("build/bench")
@@ -99,6 +102,21 @@ class Report:
         }
         file.write_text(json.dumps(content, indent=2) + "\n")
         print(f"written: {file}")
+
+
+@contextmanager
+def server_of(major: int, report: Report, **settings: str) -> Iterator[Server]:
+    """Run a server of our own with `settings`, which the report names; it is gone at the end."""
+    installation = find_installation(major)
+    if installation is None:
+        raise SystemExit(f"no PostgreSQL {major} on this machine; `make servers` installs 15")
+    report.facts["postgresql"] = f"{installation.version}, fsync {settings.get('fsync', 'off')}"
+    server = Server.create(installation, settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 def machine() -> Mapping[str, str]:

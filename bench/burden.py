@@ -1,0 +1,233 @@
+"""What recording costs the application: pgbench's TPC-B, with and without, beside audits by trigger.
+
+    python bench/burden.py [--seconds N] [--runs N] [--major N]
+
+Each way has a database of its own on one server (fsync on); pgbench runs in turn on all of them, and the
+medians are compared with the database that has nothing. CPU-bound: `synchronous_commit = off`, so that the
+processors and not the disk are the limit; synchronous: as PostgreSQL is shipped. pgbench shares the machine's
+processors with the server. No capture runs but where it says so: there `flux up` works on this machine, too,
+where in production it would have one of its own.
+
+The audits are written here after their projects' documentation: an event table for each table, filled by a
+row trigger (django-pghistory), and one JSONB table for all, with its four indexes (supabase's supa_audit).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest import TPCB, fill_tpcb
+from run import FLUX, Report, middle, server_of
+
+from servers import Database, Server
+
+GOALS = {"tags": (0.08, 0.05), "tags and attempts": (0.20, 0.12)}
+"""Shares of the transactions per second that may be lost: CPU-bound, synchronous."""
+MODES = {"CPU-bound": "off", "synchronous": "on"}
+CLIENTS = 4
+
+EVENTS = """
+create table {table}_event (pgh_id bigserial primary key, pgh_created_at timestamptz not null,
+    pgh_label text not null, pgh_obj_id int, pgh_context_id uuid, like {table});
+create index on {table}_event (pgh_obj_id);
+create index on {table}_event (pgh_context_id);
+create function {table}_event() returns trigger language plpgsql as $$
+begin
+    insert into {table}_event (pgh_created_at, pgh_label, pgh_obj_id, pgh_context_id, {columns})
+    values (now(), lower(tg_op), {key}, null, {values});
+    return null;
+end $$;
+create trigger event_insert after insert on {table} for each row execute function {table}_event();
+create trigger event_update after update on {table} for each row
+    when (old.* is distinct from new.*) execute function {table}_event();
+"""
+
+AUDIT = """
+create table record_version (id bigserial primary key, record_id uuid, old_record_id uuid, op text not null,
+    ts timestamptz not null default now(), table_oid oid not null, table_schema name not null,
+    table_name name not null, record jsonb, old_record jsonb);
+create index on record_version (record_id) where record_id is not null;
+create index on record_version (old_record_id) where old_record_id is not null;
+create index on record_version using brin (ts);
+create index on record_version (table_oid);
+create function record_id(relation oid, key text[], record jsonb) returns uuid language sql stable as $$
+    select md5(relation::text || (select jsonb_agg(record -> name)::text from unnest(key) as name))::uuid
+    where cardinality(key) > 0
+$$;
+create function primary_key(relation oid) returns text[] language sql stable security definer as $$
+    select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+    from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+    where i.indrelid = relation and i.indisprimary
+$$;
+create function audit() returns trigger language plpgsql security definer as $$
+declare
+    key text[] := primary_key(tg_relid);
+    record jsonb := to_jsonb(new);
+    old_record jsonb := to_jsonb(old);
+begin
+    insert into record_version (record_id, old_record_id, op, table_oid, table_schema, table_name,
+        record, old_record)
+    values (record_id(tg_relid, key, record), record_id(tg_relid, key, old_record), tg_op, tg_relid,
+        tg_table_schema, tg_table_name, record, old_record);
+    return coalesce(new, old);
+end $$;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """pgbench, once."""
+
+    way: str
+    mode: str
+    tps: float
+
+
+def nothing(_database: Database, _folder: Path) -> None:
+    """Leave the database as pgbench made it."""
+
+
+def tracked(*words: str) -> Callable[[Database, Path], None]:
+    """Return what tracks pgbench's tables with these options."""
+
+    def prepare(database: Database, folder: Path) -> None:
+        place = ["--dsn", database.dsn]
+        for command in (
+            ["init", *place, "--ledger", str(folder / database.name)],
+            ["track", *TPCB, *words, *place],
+        ):
+            subprocess.run([FLUX, *command], check=True, capture_output=True)
+
+    return prepare
+
+
+def events(database: Database, _folder: Path) -> None:
+    """Give each table an event table that a trigger fills."""
+    with database.connect() as connection:
+        for table in TPCB:
+            rows = connection.execute(
+                "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0", [table]
+            ).fetchall()
+            names = [name for (name,) in rows]
+            key = "null" if table == "pgbench_history" else f"new.{names[0]}"
+            values = ", ".join(f"new.{name}" for name in names)
+            text = EVENTS.format(table=table, columns=", ".join(names), key=key, values=values)
+            connection.execute(text)
+
+
+def audit(database: Database, _folder: Path) -> None:
+    """Give all tables one JSONB audit table that a trigger fills."""
+    with database.connect() as connection:
+        connection.execute(AUDIT)
+        for table in TPCB:
+            connection.execute(
+                f"create trigger audit after insert or update or delete on {table}"
+                " for each row execute function audit()"
+            )
+
+
+WAYS: dict[str, Callable[[Database, Path], None]] = {
+    "nothing": nothing,
+    "tags": tracked(),
+    "tags and attempts": tracked("--rollbacks"),
+    "event tables (pghistory)": events,
+    "JSONB audit (supa_audit)": audit,
+    "tags and attempts, captured here": tracked("--rollbacks"),
+}
+
+
+def pgbench(database: Database, seconds: int, synchronous: str) -> float:
+    """Return the transactions per second of one run."""
+    program = database.server.installation.program("pgbench")
+    options = f"-c synchronous_commit={synchronous}"
+    done = subprocess.run(
+        [program, "-n", "-M", "prepared", "-c", str(CLIENTS), "-T", str(seconds), database.dsn],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PGOPTIONS": options},
+    )
+    found = re.search(r"tps = ([0-9.]+)", done.stdout)
+    assert found is not None, done.stdout
+    return float(found[1])
+
+
+def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
+    """Run pgbench on every way in turn."""
+    databases: dict[str, Database] = {}
+    for number, (way, prepare) in enumerate(WAYS.items()):
+        databases[way] = server.create_database(f"way_{number}")
+        fill_tpcb(databases[way])
+        prepare(databases[way], folder)
+    results = []
+    for number in range(runs + 1):
+        for mode, synchronous in MODES.items():
+            for way, database in databases.items():
+                with database.connect() as connection:
+                    connection.execute("vacuum")
+                    connection.execute("checkpoint")
+                capture = None
+                if way.endswith("captured here"):
+                    words = [
+                        "up",
+                        "--port",
+                        "0",
+                        "--dsn",
+                        database.dsn,
+                        "--ledger",
+                        str(folder / database.name),
+                    ]
+                    subprocess.run([FLUX, *words, "--once"], check=True, capture_output=True)
+                    capture = subprocess.Popen([FLUX, *words], stderr=subprocess.DEVNULL)
+                tps = pgbench(database, seconds, synchronous)
+                if capture is not None:
+                    capture.send_signal(signal.SIGTERM)
+                    capture.wait()
+                if number:  # the first round fills caches
+                    results.append(Run(way, mode, tps))
+                    print(f"{mode:<12} {way:<34} {tps:>8,.0f}", flush=True)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What recording costs the application.")
+    parser.add_argument("--seconds", type=int, default=10, help="of each run of pgbench")
+    parser.add_argument("--runs", type=int, default=5, help="of each way and mode; the median counts")
+    parser.add_argument("--major", type=int, default=15, help="of PostgreSQL")
+    options = parser.parse_args()
+    heading = "way", *(f"{mode} {what}" for mode in MODES for what in ("tps", "lost"))
+    report = Report("burden", heading, {"pgbench": f"{CLIENTS} clients, scale 10"})
+    settings = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "512MB", "max_wal_size": "8GB"}
+    with (
+        tempfile.TemporaryDirectory(prefix="flux-bench-") as folder,
+        server_of(options.major, report, **settings) as server,
+    ):
+        report.raw += measure(server, options.seconds, options.runs, Path(folder))
+    lost: dict[str, list[float]] = {}
+    for way in WAYS:
+        cells = []
+        for mode in MODES:
+            mine, base = (
+                middle([each.tps for each in report.raw if each.way == name and each.mode == mode])
+                for name in (way, "nothing")
+            )
+            lost.setdefault(way, []).append(1 - mine / base)
+            cells += [f"{mine:,.0f}", f"{100 * (1 - mine / base):.1f} %"]
+        report.add(way, *cells)
+    for way, goals in GOALS.items():
+        for mode, share, goal in zip(MODES, lost[way], goals, strict=True):
+            verdict = "met" if share <= goal else "missed"
+            report.notes.append(f"goal, {way}, {mode}: at most {100 * goal:.0f} % lost: {verdict}")
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
