@@ -4,9 +4,8 @@
 #   make demo       install, then `flux demo`
 #   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
 #   make check      what CI runs: lint, types, contracts, test
-#   make bench-cold history and blame from a cold process, on the demo's ledger
-#   make bench-ingest    how fast the log becomes a ledger, beside pg_recvlogical
-#   make bench-overhead  what tags and attempts cost the application
+#   make bench      every benchmark; make bench-NAME one: cold, ingest, freshness, memory,
+#                   ask, burden, storage, first_hour
 #   make format     rewrite the sources as `make lint` wants them
 #   make clean      remove what the targets above made, but .venv
 
@@ -27,7 +26,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard 
 COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
-.PHONY: install demo dev servers test check bench-cold bench-ingest bench-overhead lint format types contracts clean
+.PHONY: install demo dev servers test check bench lint format types contracts clean
 
 install: .venv/.demo-installed
 
@@ -42,14 +41,14 @@ test: dev servers
 check:
 	./.ci/run
 
-bench-cold: install
-	$(BIN)/python bench/cold.py $(ARGS)
+# The figures of docs/PERFORMANCE.md; leave the machine alone meanwhile.
+BENCHES := cold ingest freshness memory ask burden storage first_hour
+bench: $(addprefix bench-,$(BENCHES))
 
-bench-ingest: dev servers
-	PYTHONPATH=tests $(BIN)/python bench/ingest.py $(ARGS)
-
-bench-overhead: install
-	$(BIN)/python bench/overhead.py $(ARGS)
+bench-cold bench-ask bench-first_hour: install
+$(addprefix bench-,$(filter-out cold ask first_hour,$(BENCHES))): dev servers
+bench-%:
+	PYTHONPATH=tests $(BIN)/python bench/$*.py $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .
@@ -62,6 +61,7 @@ format: dev
 types: dev build/types
 	MYPYPATH=build/types:tests $(BIN)/mypy -p flux
 	MYPYPATH=build/types:tests $(BIN)/mypy --explicit-package-bases tests
+	MYPYPATH=build/types:tests:bench $(BIN)/mypy --explicit-package-bases bench
 
 contracts: dev build/types
 	PYTHONPATH=build/types $(BIN)/lint-imports --no-cache

@@ -89,6 +89,8 @@ class Run:
     way: str
     mode: str
     tps: float
+    log_bytes: float
+    """Of the server's log, a transaction."""
 
 
 def nothing(_database: Database, _folder: Path) -> None:
@@ -144,10 +146,18 @@ WAYS: dict[str, Callable[[Database, Path], None]] = {
 }
 
 
-def pgbench(database: Database, seconds: int, synchronous: str) -> float:
-    """Return the transactions per second of one run."""
+def log_bytes(database: Database) -> int:
+    with database.connect() as connection:
+        row = connection.execute("select pg_current_wal_insert_lsn() - '0/0'").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def pgbench(database: Database, way: str, mode: str, seconds: int) -> Run:
+    """Run TPC-B for so long."""
     program = database.server.installation.program("pgbench")
-    options = f"-c synchronous_commit={synchronous}"
+    options = f"-c synchronous_commit={MODES[mode]}"
+    before = log_bytes(database)
     done = subprocess.run(
         [program, "-n", "-M", "prepared", "-c", str(CLIENTS), "-T", str(seconds), database.dsn],
         check=True,
@@ -155,9 +165,11 @@ def pgbench(database: Database, seconds: int, synchronous: str) -> float:
         text=True,
         env={**os.environ, "PGOPTIONS": options},
     )
-    found = re.search(r"tps = ([0-9.]+)", done.stdout)
-    assert found is not None, done.stdout
-    return float(found[1])
+    tps = re.search(r"tps = ([0-9.]+)", done.stdout)
+    count = re.search(r"transactions actually processed: ([0-9]+)", done.stdout)
+    assert tps is not None, done.stdout
+    assert count is not None, done.stdout
+    return Run(way, mode, float(tps[1]), (log_bytes(database) - before) / int(count[1]))
 
 
 def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
@@ -169,7 +181,7 @@ def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
         prepare(databases[way], folder)
     results = []
     for number in range(runs + 1):
-        for mode, synchronous in MODES.items():
+        for mode in MODES:
             for way, database in databases.items():
                 with database.connect() as connection:
                     connection.execute("vacuum")
@@ -187,13 +199,13 @@ def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
                     ]
                     subprocess.run([FLUX, *words, "--once"], check=True, capture_output=True)
                     capture = subprocess.Popen([FLUX, *words], stderr=subprocess.DEVNULL)
-                tps = pgbench(database, seconds, synchronous)
+                one = pgbench(database, way, mode, seconds)
                 if capture is not None:
                     capture.send_signal(signal.SIGTERM)
                     capture.wait()
                 if number:  # the first round fills caches
-                    results.append(Run(way, mode, tps))
-                    print(f"{mode:<12} {way:<34} {tps:>8,.0f}", flush=True)
+                    results.append(one)
+                    print(f"{mode:<12} {way:<34} {one.tps:>8,.0f} {one.log_bytes:>8,.0f}", flush=True)
     return results
 
 
@@ -203,7 +215,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of each way and mode; the median counts")
     parser.add_argument("--major", type=int, default=15, help="of PostgreSQL")
     options = parser.parse_args()
-    heading = "way", *(f"{mode} {what}" for mode in MODES for what in ("tps", "lost"))
+    heading = "way", *(f"{mode} {what}" for mode in MODES for what in ("tps", "lost")), "log bytes"
     report = Report("burden", heading, {"pgbench": f"{CLIENTS} clients, scale 10"})
     settings = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "512MB", "max_wal_size": "8GB"}
     with (
@@ -221,7 +233,8 @@ def main() -> None:
             )
             lost.setdefault(way, []).append(1 - mine / base)
             cells += [f"{mine:,.0f}", f"{100 * (1 - mine / base):.1f} %"]
-        report.add(way, *cells)
+        written = middle([each.log_bytes for each in report.raw if each.way == way])
+        report.add(way, *cells, f"{written:,.0f}")
     for way, goals in GOALS.items():
         for mode, share, goal in zip(MODES, lost[way], goals, strict=True):
             verdict = "met" if share <= goal else "missed"

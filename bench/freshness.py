@@ -54,7 +54,7 @@ def measure(database: Database, ledger: Path, rate: int, seconds: int, script: P
             )
             now_us = time.time() * 1e6
             late.extend(((now_us - found.column("at_us").to_numpy()) / 1e6).tolist())
-            return max([last, *found.column("commit_lsn").to_pylist()])
+            return int(max([last, *found.column("commit_lsn").to_pylist()]))
 
         last = look(0)
         late.clear()

@@ -66,7 +66,10 @@ def batch(number: int, count: int, row_count: int, draw: np.random.Generator) ->
     unchanged = pa.array([[] if one else ["doc"] for one in first], pa.list_(pa.string()))
     request = np.char.add("req-", transaction.astype(str))
     at = pa.array(START_US + transaction * 10_000, pa.timestamp("us", tz="UTC"))
-    text = lambda value: pa.array(np.full(count, value, object), pa.string())  # noqa: E731
+
+    def text(value: str) -> pa.Array:
+        return pa.array(np.full(count, value, object), pa.string())
+
     changes = pa.table(
         {
             "commit_lsn": pa.array(commit_lsn, pa.uint64(), mask=aborted),

@@ -9,14 +9,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from servers import Server, find_installation
+if TYPE_CHECKING:
+    from servers import Server
 
 FLUX = str(Path(sys.executable).with_name("flux"))
 RESULTS = Path("build/bench")
@@ -107,6 +108,9 @@ class Report:
 @contextmanager
 def server_of(major: int, report: Report, **settings: str) -> Iterator[Server]:
     """Run a server of our own with `settings`, which the report names; it is gone at the end."""
+    # Not needed by the benchmarks without a server, which run where only the demo is installed.
+    from servers import Server, find_installation
+
     installation = find_installation(major)
     if installation is None:
         raise SystemExit(f"no PostgreSQL {major} on this machine; `make servers` installs 15")
@@ -119,7 +123,7 @@ def server_of(major: int, report: Report, **settings: str) -> Iterator[Server]:
         server.close()
 
 
-def machine() -> Mapping[str, str]:
+def machine() -> dict[str, str]:
     """Return what the figures were measured on."""
     return {
         "flux": version("flux-ledger"),

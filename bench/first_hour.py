@@ -1,0 +1,101 @@
+"""What a ledger looks like after an hour of small commits, with upkeep as shipped.
+
+    python bench/first_hour.py [--minutes N] [--changes N]
+
+Two commits a second, as `flux up` makes them by default when there is always something to write; upkeep runs
+when a minute of them has passed. The clock is simulated: the commits come one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import ledger_load
+import numpy as np
+from run import Report, middle
+
+from flux.ledger import Writer, create_ledger, open_ledger
+
+COMMITS_A_MINUTE = 120
+KEYS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The ledger after some minutes."""
+
+    minutes: int
+    files: int
+    catalog_bytes: int
+    commit_ms: float
+    upkeep_ms: float
+    history_ms: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="An hour of small commits.")
+    parser.add_argument("--minutes", type=int, default=60, help="simulated")
+    parser.add_argument("--changes", type=int, default=20, help="of each commit")
+    options = parser.parse_args()
+    heading = "minutes", "files", "catalog kB", "commit ms", "upkeep ms", "history ms"
+    report = Report("first_hour", heading)
+    draw = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory(prefix="flux-bench-") as name:
+        path = create_ledger(Path(name) / "ledger")
+        row_count = options.changes * 100
+        with Writer.open(path, source="shop") as writer:
+            commits: list[float] = []
+            upkeep: list[float] = []
+            for number in range(options.minutes * COMMITS_A_MINUTE):
+                one = ledger_load.batch(number, options.changes, row_count, draw)
+                start = time.perf_counter()
+                writer.append(one)
+                writer.commit(slot="s", system_identifier="1", timeline=1)
+                commits.append(1e3 * (time.perf_counter() - start))
+                minutes, rest = divmod(number + 1, COMMITS_A_MINUTE)
+                if rest:
+                    continue
+                start = time.perf_counter()
+                writer.maintain()
+                upkeep.append(1e3 * (time.perf_counter() - start))
+                if minutes % 10 == 0 or minutes == options.minutes:
+                    look(path, minutes, row_count, commits, upkeep, report)
+                    commits, upkeep = [], []
+    report.finish()
+
+
+def look(
+    path: Path, minutes: int, row_count: int, commits: list[float], upkeep: list[float], report: Report
+) -> None:
+    """Ask the history of some rows of the ledger as it is."""
+    times = []
+    with open_ledger(path) as ledger:
+        for key in np.random.default_rng(7).integers(0, row_count, KEYS + 1).tolist():
+            start = time.perf_counter()
+            ledger.history("orders", str(key))
+            times.append(1e3 * (time.perf_counter() - start))
+    one = Run(
+        minutes,
+        len(list(path.rglob("*.parquet"))),
+        (path / "catalog.sqlite").stat().st_size,
+        middle(commits),
+        max(upkeep),
+        middle(times[1:]),
+    )
+    report.raw.append(one)
+    report.add(
+        f"{minutes}",
+        f"{one.files}",
+        f"{one.catalog_bytes >> 10:,}",
+        f"{one.commit_ms:.0f}",
+        f"{one.upkeep_ms:.0f}",
+        f"{one.history_ms:.0f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
