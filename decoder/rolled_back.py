@@ -23,11 +23,21 @@ ROW_TEXT = "?row"
 """Column under which a row is kept whole whose shape is not known: nothing is lost, nothing guessed."""
 
 
+PIECE_ROWS = 65_536
+"""Attempts whose texts are split at once: a transaction may have had millions."""
+
+
 def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> pa.Table:
     """Return `CHANGES` rows for resolved attempts (`outcome.Resolved`); unknown relations are left out.
 
     `contexts` are rows of `CONTEXTS` that `context_row` points into.
     """
+    slices = (attempts.slice(first, PIECE_ROWS) for first in range(0, attempts.num_rows, PIECE_ROWS))
+    pieces = [piece for each in slices if (piece := _piece(each, contexts, catalog)).num_rows]
+    return pa.concat_tables(pieces) if pieces else CHANGES.empty_table()
+
+
+def _piece(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> pa.Table:
     lsn: Lsns = attempts.column("lsn").to_numpy()
     relation_id: Ints = attempts.column("relation_id").to_numpy()
     xid: Ints = attempts.column("xid").to_numpy()

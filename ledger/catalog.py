@@ -36,7 +36,7 @@ class Snapshot:
     inlined: dict[str, list[tuple[str | None, ...]]]
     """The rows that tables keep in the catalog, as text, in the order of their columns."""
     row_counts: dict[str, int]
-    """Rows in files, by table."""
+    """Rows of each table that has some."""
 
 
 @contextmanager
@@ -99,5 +99,6 @@ def read(file: Path, data: Path) -> Snapshot:
             # SQLite gives back numbers where it was given numbers.
             kept_rows = [tuple(None if v is None else str(v) for v in row) for row in rows]
             inlined.setdefault(table, []).extend(kept_rows)
+            counts[table] = counts.get(table, 0) + len(kept_rows)
     kept_by_table = {table: rows for table, rows in inlined.items() if rows}
     return Snapshot(number, columns, files, kept_by_table, counts)

@@ -33,21 +33,25 @@ def write(data: Path, table: str, rows: pa.Table, source: str) -> Path:
 
     It is not durable yet (`DataFiles.flush_new`), and no catalog names it. Raises `OSError`.
     """
-    schema = SCHEMAS[table]
-    whole = rows.select(schema.names).cast(schema)
-    whole = whole.add_column(0, "source", pa.repeat(pa.scalar(source), whole.num_rows))
+    schema = pa.schema([pa.field("source", pa.string()), *SCHEMAS[table]])
     folder = data / "main" / table
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"flux-{uuid.uuid4()}.parquet"
-    parquet.write_table(
-        whole,
-        file,
-        row_group_size=GROUP_ROWS,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=[name for name in _REPEATING if name.partition(".")[0] in whole.column_names],
-        # Of values nobody asks for bounds, and they would lie in the catalog beside the file.
-        write_statistics=[each.name for each in whole.schema if not pa.types.is_nested(each.type)],
-        store_schema=False,
-    )
+    # Not by its name: for that Arrow looks for file systems of other packages, each time.
+    with pa.OSFile(str(file), "wb") as target:
+        writer = parquet.ParquetWriter(
+            target,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=[name for name in _REPEATING if name.partition(".")[0] in schema.names],
+            # Of values nobody asks for bounds, and they would lie in the catalog beside the file.
+            write_statistics=[each.name for each in schema if not pa.types.is_nested(each.type)],
+            store_schema=False,
+        )
+        with writer:
+            for first in range(0, rows.num_rows, GROUP_ROWS):
+                group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
+                sources = pa.repeat(pa.scalar(source), group.num_rows)
+                writer.write_table(group.add_column(0, "source", sources))
     return file

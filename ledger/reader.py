@@ -64,8 +64,7 @@ class Ledger:
         self._lake.execute(sql.text("ledger/reader/kept.sql"))
         self._lake.execute(sql.text("ledger/010_tables.sql"))
         self._lake.execute("use memory.main")
-        self._version = -1
-        self._row_counts: dict[str, int] = {}
+        self._snapshot: catalog.Snapshot | None = None
         self._versions: list[tuple[str, Relation]] = []
         self._has_macros = False
         self._has_typed_views = False
@@ -211,13 +210,13 @@ class Ledger:
 
     def info(self) -> dict[str, Any]:
         """Return facts about the ledger: its path, format, sources, rows, files and bytes."""
-        self._refresh()
+        snapshot = self._refresh()
         files = list(self._place.data.rglob("*.parquet"))
         return {
             "path": str(self._place.root),
             "format": layout.FORMAT,
             "sources": [source.name for source in sources.read(self._place.root)],
-            "rows": {name: self._row_counts[name] for name in sorted(self._row_counts)},
+            "rows": {name: snapshot.row_counts.get(name, 0) for name in sorted(snapshot.columns)},
             "files": len(files),
             "bytes": sum(file.stat().st_size for file in files) + self._place.catalog.stat().st_size,
         }
@@ -251,21 +250,27 @@ class Ledger:
             questions.install(self._lake)
             self._has_macros = True
 
-    def _refresh(self) -> None:
-        """Make the views show the newest commit."""
-        if catalog.version(self._place.catalog) == self._version:
-            return
+    def _refresh(self) -> catalog.Snapshot:
+        """Make the views show the newest commit; what it did not touch stays as it is."""
+        if self._snapshot and catalog.version(self._place.catalog) == self._snapshot.version:
+            return self._snapshot
         snapshot = catalog.read(self._place.catalog, self._place.data)
-        for name in snapshot.columns:
-            self._show(name, snapshot)
-        self._row_counts = {
-            name: snapshot.row_counts.get(name, 0) + len(snapshot.inlined.get(name, ()))
+        before = self._snapshot
+        changed = [
+            name
             for name in snapshot.columns
-        }
-        self._versions = relation_versions(self._lake)
-        self._version = snapshot.version
-        self._has_typed_views = False
+            if before is None
+            or snapshot.files.get(name) != before.files.get(name)
+            or snapshot.inlined.get(name) != before.inlined.get(name)
+        ]
+        for name in changed:
+            self._show(name, snapshot)
+        if "relations" in changed:
+            self._versions = relation_versions(self._lake)
+            self._has_typed_views = False
+        self._snapshot = snapshot
         self._cache = {}
+        return snapshot
 
     def _show(self, name: str, snapshot: catalog.Snapshot) -> None:
         """Make a table of the ledger readable; tables and columns of a newer Flux are left out."""
