@@ -45,9 +45,7 @@ check:
 BENCHES := cold ingest freshness memory ask burden storage first_hour
 bench: $(addprefix bench-,$(BENCHES))
 
-bench-cold bench-ask bench-first_hour: install
-$(addprefix bench-,$(filter-out cold ask first_hour,$(BENCHES))): dev servers
-bench-%:
+bench-%: dev servers
 	PYTHONPATH=tests $(BIN)/python bench/$*.py $(ARGS)
 
 lint: dev

@@ -96,10 +96,15 @@ def test_the_exit_codes_are_all_told() -> None:
 
 
 def test_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    benches = re.search(r"^BENCHES := (.*)$", makefile, re.MULTILINE)
+    assert benches is not None
+    assert {path.stem for path in (ROOT / "bench").glob("*.py")} >= set(benches[1].split())
+    targets |= {f"bench-{name}" for name in [*benches[1].split(), "NAME"]}
     for document in DOCUMENTS:
         text = document.read_text()
-        named = re.findall(r"`make ([a-z-]+)", text) + re.findall(
+        named = re.findall(r"`make ([a-zN][a-zA-Z_-]*)", text) + re.findall(
             r"^(?:\$ )?make ([a-z-]+)", text, re.MULTILINE
         )
         assert set(named) <= targets, document
