@@ -1,6 +1,6 @@
 """How long a question takes as the ledger grows: history, blame and state of a row, a table at a time.
 
-    python bench/ask.py [--changes N,N,…] [--keys N] [--cold N]
+    make bench-ask ARGS="[--changes N,N,…] [--keys N] [--cold N]"
 
 Ledgers of generated changes (ten a row, ten a transaction, one of ten columns 200 bytes), written through the
 ledger's own writer in commits of 20,000: first as capture leaves them, with upkeep as shipped, then compacted
@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import ledger_load
 import numpy as np
-from run import FLUX, Report, middle, spend
+from run import FLUX, Report, files_of, size_of, spend
 
 from flux.ledger import Ledger, Writer, open_ledger
 
@@ -78,10 +79,6 @@ def cold(path: Path, changes: int, state: str, runs: int) -> list[Run]:
     return results
 
 
-def size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Questions on growing ledgers.")
     parser.add_argument("--changes", default="1000000,10000000", help="sizes of the ledgers")
@@ -99,21 +96,13 @@ def main() -> None:
                 if state == "compacted":
                     with Writer.open(path, source="shop") as writer:
                         writer.maintain(force=True)
-                files = len(list(path.rglob("*.parquet")))
-                report.notes.append(
-                    f"{changes:,} {state}: {files} files, {size(path) / changes:.1f} bytes a change"
-                )
+                files, each = len(files_of(path)), size_of(path) / changes
+                report.notes.append(f"{changes:,} {state}: {files} files, {each:.1f} bytes a change")
                 for one in ask(path, changes, state, options.keys) + cold(path, changes, state, options.cold):
                     report.raw.append(one)
                     high = float(np.percentile(one.milliseconds, 95))
-                    cells = (
-                        f"{changes:,}",
-                        state,
-                        one.question,
-                        f"{middle(one.milliseconds):.1f}",
-                        f"{high:.1f}",
-                    )
-                    report.add(*cells)
+                    times = f"{median(one.milliseconds):.1f}", f"{high:.1f}"
+                    report.add(f"{changes:,}", state, one.question, *times)
     judge(report)
     report.finish()
 
@@ -122,10 +111,9 @@ def judge(report: Report) -> None:
     """Hold the goals against the runs."""
     runs: list[Run] = report.raw
     for one in runs:
-        goal = 1e3 * COLD_GOAL_S if one.question.endswith("cold") else GOAL_MS.get(one.changes)
-        value = (
-            middle(one.milliseconds) if "cold" in one.question else float(np.percentile(one.milliseconds, 95))
-        )
+        is_cold = one.question.endswith("cold")
+        goal = 1e3 * COLD_GOAL_S if is_cold else GOAL_MS.get(one.changes)
+        value = median(one.milliseconds) if is_cold else float(np.percentile(one.milliseconds, 95))
         if goal is None or one.question.split(",")[0] not in {"history", "blame"}:
             continue
         verdict = "met" if value < goal else "missed"
@@ -134,7 +122,7 @@ def judge(report: Report) -> None:
         for other in runs:
             alike = one.question == other.question and one.state == other.state
             if alike and other.changes == 10 * one.changes and one.question in QUESTIONS:
-                ratio = middle(other.milliseconds) / middle(one.milliseconds)
+                ratio = median(other.milliseconds) / median(one.milliseconds)
                 verdict = "met" if ratio <= GROWTH_GOAL else "missed"
                 report.notes.append(
                     f"goal, ten times {one.changes:,}, {one.state}, {one.question}:"

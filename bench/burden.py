@@ -1,6 +1,6 @@
 """What recording costs the application: pgbench's TPC-B, with and without, beside audits by trigger.
 
-    python bench/burden.py [--seconds N] [--runs N] [--major N]
+    make bench-burden ARGS="[--seconds N] [--runs N] [--major N]"
 
 Each way has a database of its own on one server (fsync on); pgbench runs in turn on all of them, and the
 medians are compared with the database that has nothing. CPU-bound: `synchronous_commit = off`, so that the
@@ -23,9 +23,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from ingest import TPCB, fill_tpcb
-from run import FLUX, Report, middle, server_of
+from run import FLUX, Report, flux, server_of
 
 from servers import Database, Server
 
@@ -102,11 +103,8 @@ def tracked(*words: str) -> Callable[[Database, Path], None]:
 
     def prepare(database: Database, folder: Path) -> None:
         place = ["--dsn", database.dsn]
-        for command in (
-            ["init", *place, "--ledger", str(folder / database.name)],
-            ["track", *TPCB, *words, *place],
-        ):
-            subprocess.run([FLUX, *command], check=True, capture_output=True)
+        flux("init", *place, "--ledger", str(folder / database.name))
+        flux("track", *TPCB, *words, *place)
 
     return prepare
 
@@ -187,16 +185,9 @@ def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
                     connection.execute("vacuum")
                 capture = None
                 if way.endswith("captured here"):
-                    words = [
-                        "up",
-                        "--port",
-                        "0",
-                        "--dsn",
-                        database.dsn,
-                        "--ledger",
-                        str(folder / database.name),
-                    ]
-                    subprocess.run([FLUX, *words, "--once"], check=True, capture_output=True)
+                    place = ["--dsn", database.dsn, "--ledger", str(folder / database.name)]
+                    words = ["up", "--port", "0", *place]
+                    flux(*words, "--once")
                     capture = subprocess.Popen([FLUX, *words], stderr=subprocess.DEVNULL)
                 one = pgbench(database, way, mode, seconds)
                 if capture is not None:
@@ -229,12 +220,12 @@ def main() -> None:
         cells = []
         for mode in MODES:
             mine, base = (
-                middle([each.tps for each in report.raw if each.way == name and each.mode == mode])
+                median([each.tps for each in report.raw if each.way == name and each.mode == mode])
                 for name in (way, "nothing")
             )
             lost.setdefault(way, []).append(1 - mine / base)
             cells += [f"{mine:,.0f}", f"{100 * (1 - mine / base):.1f} %"]
-        written = middle([each.log_bytes for each in report.raw if each.way == way])
+        written = median([each.log_bytes for each in report.raw if each.way == way])
         report.add(way, *cells, f"{written:,.0f}")
     for way, goals in GOALS.items():
         for mode, share, goal in zip(MODES, lost[way], goals, strict=True):

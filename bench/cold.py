@@ -1,6 +1,6 @@
 """How long a question takes from a cold process: history and blame on a ledger of `flux demo`.
 
-    python bench/cold.py [--ledger PATH] [--runs N]
+    make bench-cold ARGS="[--ledger PATH] [--runs N]"
 
 Each run is a new process of the real command, timed from its start to its end, imports included; the
 files are in the system's cache, as for anyone who asks twice. Without `--ledger` a demo is run for one.
@@ -14,8 +14,9 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-from run import FLUX, Report, Spent, middle, spend
+from run import FLUX, Report, Spent, spend
 
 GOAL_S = 0.5
 RUNS_MIN = 7
@@ -57,9 +58,9 @@ def main() -> None:
             runs = runs[1:]  # the first one fills the system's cache
             report.raw += [Run(question, one) for one in runs]
             wall, cpu = [one.wall_s for one in runs], [one.cpu_s for one in runs]
-            times = middle(wall), middle(cpu), min(wall), max(wall)
+            times = median(wall), median(cpu), min(wall), max(wall)
             report.add(question, *(f"{time_s:.3f}" for time_s in times))
-            missed += [question] if middle(wall) >= GOAL_S else []
+            missed += [question] if median(wall) >= GOAL_S else []
     finally:
         if options.ledger is None:
             shutil.rmtree(ledger.parent)

@@ -1,6 +1,6 @@
 """What a ledger looks like after an hour of small commits, with upkeep as shipped.
 
-    python bench/first_hour.py [--minutes N] [--changes N]
+    make bench-first_hour ARGS="[--minutes N] [--changes N]"
 
 Two commits a second, as `flux up` makes them by default when there is always something to write; upkeep runs
 when a minute of them has passed. The clock is simulated: the commits come one after the other.
@@ -13,10 +13,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import ledger_load
 import numpy as np
-from run import Report, middle
+from run import Report, files_of
 
 from flux.ledger import Writer, create_ledger, open_ledger
 
@@ -30,6 +31,8 @@ class Run:
 
     minutes: int
     files: int
+    on_disk: int
+    """With the replaced ones, which wait for their hour of grace."""
     catalog_bytes: int
     commit_ms: float
     upkeep_ms: float
@@ -41,7 +44,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60, help="simulated")
     parser.add_argument("--changes", type=int, default=20, help="of each commit")
     options = parser.parse_args()
-    heading = "minutes", "files", "catalog kB", "commit ms", "upkeep ms", "history ms"
+    heading = "minutes", "files", "on disk", "catalog kB", "commit ms", "upkeep ms", "history ms"
     report = Report("first_hour", heading)
     draw = np.random.default_rng(1)
     with tempfile.TemporaryDirectory(prefix="flux-bench-") as name:
@@ -80,16 +83,18 @@ def look(
             times.append(1e3 * (time.perf_counter() - start))
     one = Run(
         minutes,
+        len(files_of(path)),
         len(list(path.rglob("*.parquet"))),
         (path / "catalog.sqlite").stat().st_size,
-        middle(commits),
+        median(commits),
         max(upkeep),
-        middle(times[1:]),
+        median(times[1:]),
     )
     report.raw.append(one)
     report.add(
         f"{minutes}",
         f"{one.files}",
+        f"{one.on_disk}",
         f"{one.catalog_bytes >> 10:,}",
         f"{one.commit_ms:.0f}",
         f"{one.upkeep_ms:.0f}",

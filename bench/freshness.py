@@ -1,6 +1,6 @@
 """How long after its commit a change is visible to another process.
 
-    python bench/freshness.py [--rates N,N,…] [--seconds N] [--major N]
+    make bench-freshness ARGS="[--rates N,N,…] [--seconds N] [--major N]"
 
 pgbench commits one insert a transaction at a steady rate, `flux up` captures with its defaults, and this
 process looks at the ledger again and again, as `flux state history --follow` does. A change counts as visible
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from run import FLUX, Report, server_of
+from run import FLUX, Report, flux, server_of
 
 from flux.ledger import open_ledger
 from servers import Database, eventually
@@ -94,8 +94,8 @@ def main() -> None:
         with database.connect() as connection:
             connection.execute("create table event (id bigserial primary key, note text)")
             place = ["--dsn", database.dsn, "--ledger", str(ledger)]
-            subprocess.run([FLUX, "init", *place], check=True, capture_output=True)
-            subprocess.run([FLUX, "track", "event", "--dsn", database.dsn], check=True, capture_output=True)
+            flux("init", *place)
+            flux("track", "event", "--dsn", database.dsn)
             capture = subprocess.Popen([FLUX, "up", "--port", "0", *place], stderr=subprocess.DEVNULL)
             try:
                 eventually(lambda: is_streaming(database), what="the start of flux up")

@@ -1,6 +1,6 @@
 """How much memory capture takes for one huge transaction, and for a million attempts that stay open.
 
-    python bench/memory.py [--rows N] [--attempts N] [--major N]
+    make bench-memory ARGS="[--rows N] [--attempts N] [--major N]"
 
 The peak is the largest resident set of `flux up --once`. The attempts are read while their transaction is
 open, and again after it was rolled back: then all of them go into the ledger.
@@ -9,11 +9,10 @@ open, and again after it was rolled back: then all of them go into the ledger.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 from pathlib import Path
 
-from run import FLUX, Report, server_of, spend
+from run import FLUX, Report, flux, server_of, spend
 
 from servers import Server
 
@@ -24,9 +23,6 @@ def measure(server: Server, plugin: str, ledger: Path, rows: int, attempts: int,
     """Capture the huge transaction and the open attempts of one database."""
     database = server.create_database(plugin)
     place = ["--dsn", database.dsn, "--ledger", str(ledger)]
-
-    def flux(*words: str) -> None:
-        subprocess.run([FLUX, *words], check=True, capture_output=True)
 
     def captured(what: str) -> None:
         spent = spend([FLUX, "up", "--once", "--port", "0", *place])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from servers import Server
+from flux.ledger import catalog, layout
+from servers import Server, find_installation
 
 FLUX = str(Path(sys.executable).with_name("flux"))
 RESULTS = Path("build/bench")
@@ -56,9 +55,24 @@ def spend(command: Sequence[str], **environment: str) -> Spent:
     return Spent(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def middle(values: Sequence[float]) -> float:
-    """Return the median."""
-    return statistics.median(values)
+def flux(*words: str) -> str:
+    """Run a command of Flux and return its answer; what it said is shown when it fails."""
+    done = subprocess.run([FLUX, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"flux {' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def files_of(ledger: Path) -> list[Path]:
+    """Return the catalog and the files that it names: replaced ones on the disk wait for their end."""
+    place = layout.Layout(ledger)
+    snapshot = catalog.read(place.catalog, place.data)
+    return [place.catalog, *(file for of_table in snapshot.files.values() for file in of_table)]
+
+
+def size_of(ledger: Path) -> int:
+    """Return the bytes of `files_of`."""
+    return sum(file.stat().st_size for file in files_of(ledger))
 
 
 @dataclass(slots=True)
@@ -82,7 +96,7 @@ class Report:
         self.rows.append(cells)
         print("  ".join(cells), flush=True)
 
-    def finish(self, file: Path | None = None) -> None:
+    def finish(self) -> None:
         """Print the table with notes and facts; write all of it as JSON."""
         lines = [self.heading, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.heading))]
@@ -93,7 +107,7 @@ class Report:
             print("  ".join(cells).rstrip())
         print()
         print("\n".join([*self.notes, *(f"{name}: {value}" for name, value in self.facts.items())]))
-        file = file or RESULTS / f"{self.name}.json"
+        file = RESULTS / f"{self.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "environment": self.facts,
@@ -108,9 +122,6 @@ class Report:
 @contextmanager
 def server_of(major: int, report: Report, **settings: str) -> Iterator[Server]:
     """Run a server of our own with `settings`, which the report names; it is gone at the end."""
-    # Not needed by the benchmarks without a server, which run where only the demo is installed.
-    from servers import Server, find_installation
-
     installation = find_installation(major)
     if installation is None:
         raise SystemExit(f"no PostgreSQL {major} on this machine; `make servers` installs 15")

@@ -1,6 +1,6 @@
 """How much room a change takes: the compacted ledger beside a JSONB audit table with its indexes.
 
-    python bench/storage.py [--transactions N] [--major N]
+    make bench-storage ARGS="[--transactions N] [--major N]"
 
 One database has both: pgbench's tables are tracked, and their row triggers fill the audit table of
 bench/burden.py. The ledger's bytes are its catalog and the files in it, less what the baseline took.
@@ -10,16 +10,13 @@ The audit table holds no rolled-back change and no request.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from burden import audit, tracked
 from ingest import fill_tpcb, work_tpcb
-from run import FLUX, Report, server_of
-
-from flux.ledger import catalog, layout
+from run import Report, flux, server_of, size_of
 
 GOAL = 8
 """The audit table takes at least so many times the ledger's room."""
@@ -32,14 +29,6 @@ class Run:
     what: str
     changes: int
     bytes: int
-
-
-def size(ledger: Path) -> int:
-    """Return the bytes of the catalog and of the files that it names; replaced files wait for their end."""
-    place = layout.Layout(ledger)
-    snapshot = catalog.read(place.catalog, place.data)
-    files = [file for of_table in snapshot.files.values() for file in of_table]
-    return place.catalog.stat().st_size + sum(file.stat().st_size for file in files)
 
 
 def main() -> None:
@@ -57,13 +46,10 @@ def main() -> None:
         ledger = folder / database.name
         place = ["--dsn", database.dsn, "--ledger", str(ledger)]
 
-        def flux(*words: str) -> None:
-            subprocess.run([FLUX, *words], check=True, capture_output=True)
-
         def captured() -> int:
             flux("up", "--once", "--port", "0", *place)
             flux("ledger", "compact", "--ledger", str(ledger))
-            return size(ledger)
+            return size_of(ledger)
 
         fill_tpcb(database)
         tracked("--rollbacks")(database, folder)

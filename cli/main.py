@@ -147,8 +147,8 @@ def main() -> NoReturn:
     words, _ = _without_debug(sys.argv[1:])
     if words[:1] != ["state"]:
         sys.exit(run(sys.argv[1:]))
-    # A cold question's time is imports and taking them down again. pyarrow does without numpy where there is
-    # none, and a process that only read has nothing to tidy up: each is a seventh of the time.
+    # Most of a cold question's time is imports and taking them down again. pyarrow does without numpy where
+    # there is none, and a process that only read has nothing to tidy up.
     sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     os._exit(_end(run(sys.argv[1:])))
 

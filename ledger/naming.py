@@ -9,12 +9,9 @@ from collections.abc import Iterable, Sequence
 import duckdb
 
 from flux import sql
-from flux.model.errors import UsageError, listed
+from flux.model.errors import LISTED_MAX, UsageError, listed
 from flux.model.moment import Moment, Span
 from flux.model.relation import Relation
-
-CANDIDATES_MAX = 10
-"""Request ids that an error lists."""
 
 Versions = Sequence[tuple[str, Relation]]
 """Every relation version with its source."""
@@ -112,7 +109,7 @@ def request(lake: duckdb.DuckDBPyConnection, prefix: str) -> str:
     wanted = prefix.removeprefix("req:")
     if not wanted:
         raise UsageError("an empty request id", hint="write it as req:550e8400")
-    limit = CANDIDATES_MAX + 1
+    limit = LISTED_MAX + 1
     found: list[str] = []
     for name in ("requests_known", "requests_of_changes"):
         rows = lake.execute(
@@ -130,7 +127,7 @@ def request(lake: duckdb.DuckDBPyConnection, prefix: str) -> str:
         )
     if len(found) > 1:
         more = ", …" if len(found) == limit else ""
-        shown = ", ".join(found[:CANDIDATES_MAX])
+        shown = ", ".join(found[:LISTED_MAX])
         raise UsageError(f"several requests begin with {wanted}: {shown}{more}", hint="type more of the id")
     return found[0]
 

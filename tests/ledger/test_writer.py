@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flux import sql
 from flux.ledger import Writer, create_ledger
+from flux.ledger.datafile import GROUP_ROWS
 from flux.ledger.lock import holder
 from flux.model.errors import Invariant, LedgerDamaged, LedgerLocked, LedgerMissing
 from flux.model.relation import Column
@@ -157,6 +159,10 @@ def test_untracked_relations_are_listed_as_such(path: Path) -> None:
         commit(writer)
         found = [one for one in writer.relations(gone_lsn) if one.relation_id == 16400]
         assert [one.tracked for one in found] == [False, True, False, True, False, True]
+
+
+def test_row_groups_are_alike_whoever_writes_the_file() -> None:
+    assert f"'parquet_row_group_size', {GROUP_ROWS})" in sql.text("ledger/020_options.sql")
 
 
 def test_a_partition_that_left_its_root_outlives_it(path: Path) -> None:
