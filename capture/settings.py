@@ -18,8 +18,8 @@ class Bounds:
     """Rows in one commit of the ledger (a larger transaction is still one commit)."""
     batch_bytes_max: int = 64 << 20
     """Bytes of the log in one commit of the ledger."""
-    flush_interval_s: float = 0.5
-    """A row waits at most this long for its commit."""
+    flush_interval_s: float = 0.2
+    """Between two commits of the ledger; a row after a quiet time does not wait."""
     feedback_interval_s: float = 10.0
     """The server hears of us at least this often (or three times in its wal_sender_timeout)."""
     heartbeat_interval_s: float = 10.0
@@ -35,7 +35,9 @@ class Bounds:
     status_interval_s: float = 2.0
     """Between writings of the status file."""
     maintain_interval_s: float = 60.0
-    """Between looks at whether the ledger wants flushing or compacting."""
+    """Between looks at whether the ledger wants flushing or compacting; at most."""
+    maintain_commits_max: int = 64
+    """The same in commits: each brings a file for up to three tables, and questions open all of them."""
     backoff_min_s: float = 0.5
     """First wait after the source went away."""
     backoff_max_s: float = 30.0

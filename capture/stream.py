@@ -26,6 +26,8 @@ _WAIT_S_MAX = 1.0
 """The loop goes round at least this often."""
 _GATHER_S = 0.05
 """Between two looks at what arrived while messages are held."""
+_SETTLE_S = 0.01
+"""A message is held at least this long: what the server sends at one time is taken together."""
 
 
 class Session:
@@ -50,7 +52,7 @@ class Session:
         self._held_since = 0.0
         self._appended_rows = 0
         self._appended_bytes = 0
-        self._appended_since = 0.0
+        self._commits_unkept = 0  # commits since the last upkeep
         self._committed_at = time.monotonic()
         self._idle_confirmed_at = 0.0
         self._status_at = 0.0
@@ -133,7 +135,7 @@ class Session:
             self._held_bytes += sum(map(len, messages))
         if not self._held:
             return
-        left_s = self._held_since + self._window_s - now
+        left_s = self._decode_at() - now
         if self._held_bytes >= self._bounds.receive_bytes_max or left_s <= 0:
             self._decode()
         elif messages:
@@ -155,8 +157,6 @@ class Session:
         self._last, self._open = batch, batch.open_transaction
         if batch.row_count or batch.gone:
             self._appending.append(batch)
-            if not self._appended_rows:
-                self._appended_since = self._held_since
             # A batch may bring nothing but the end of a table's tracking: that counts as a row.
             self._appended_rows += batch.row_count or 1
         if self._appended_rows:
@@ -183,26 +183,27 @@ class Session:
         if self._backlog.waiting:
             return _GATHER_S
         if self._held:
-            return max(0.0, self._held_since + self._window_s - time.monotonic())
+            return max(0.0, self._decode_at() - time.monotonic())
         if self._appended_rows and not self._open:
-            return max(0.0, self._appended_since + self._bounds.flush_interval_s - time.monotonic())
+            return max(0.0, self._commit_at() - time.monotonic())
         return _WAIT_S_MAX
 
-    @property
-    def _window_s(self) -> float:
-        """How long a message is held; `once` has nobody to wait for."""
-        return (
-            min(_GATHER_S, self._bounds.flush_interval_s)
-            if self._run.settings.once
-            else self._bounds.flush_interval_s
-        )
+    def _decode_at(self) -> float:
+        """When what is held is decoded: not long before it may be committed."""
+        if self._run.settings.once:  # nobody waits for a commit
+            return self._held_since + min(_GATHER_S, self._bounds.flush_interval_s)
+        return max(self._held_since + _SETTLE_S, self._commit_at())
+
+    def _commit_at(self) -> float:
+        """When the next commit is due: at once after a quiet time, else an interval after the last one."""
+        return self._committed_at + self._bounds.flush_interval_s
 
     def _due(self) -> bool:
         """Tell whether a bound of the batch is reached."""
         return (
             self._appended_rows >= self._bounds.batch_rows_max
             or self._appended_bytes >= self._bounds.batch_bytes_max
-            or time.monotonic() - self._appended_since >= self._bounds.flush_interval_s
+            or time.monotonic() >= self._commit_at()
         )
 
     def _flush(self, idle_lsn: int = 0) -> None:
@@ -224,6 +225,7 @@ class Session:
                 timeline=self._opened.system.timeline,
             )
             self._committed_at = time.monotonic()
+            self._commits_unkept += 1
             self._run.meter.add(rows=self._appended_rows, commits=1)
             self._run.meter.update(commit_lsn=last.position.commit_lsn, at_us=last.position.at_us)
             self._appended_rows = self._appended_bytes = 0
@@ -311,8 +313,10 @@ class Session:
             )
             self._run.meter.measure_rate()
             self._status()
-        if now >= self._maintain_at and not self._appended_rows and not self._open:
+        is_due = now >= self._maintain_at or self._commits_unkept >= self._bounds.maintain_commits_max
+        if is_due and not self._appended_rows and not self._open:
             self._run.writer.maintain()
+            self._commits_unkept = 0
             self._maintain_at = time.monotonic() + self._bounds.maintain_interval_s
 
     def _status(self) -> None:

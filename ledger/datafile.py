@@ -1,4 +1,4 @@
-"""Rows of a batch as a Parquet file, written by Arrow; DuckLake then takes the file in.
+"""Rows of a batch as a Parquet file, written by Arrow; `commit` or DuckLake then takes the file in.
 
 DuckDB could write it as well, for several times the processor's time: reading an Arrow MAP it looks for keys
 that occur twice, value by value (DuckDB 1.5.5; decision 0007).
@@ -6,8 +6,13 @@ that occur twice, value by value (DuckDB 1.5.5; decision 0007).
 
 from __future__ import annotations
 
+import os
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -27,31 +32,121 @@ _REPEATING = (
 )
 """Columns worth a dictionary."""
 
+_FIELD_ID = "PARQUET:field_id"
 
-def write(data: Path, table: str, rows: pa.Table, source: str) -> Path:
-    """Write `rows`, which `source` brought, as a new file of `table` under the data folder; return it.
 
-    It is not durable yet (`DataFiles.flush_new`), and no catalog names it. Raises `OSError`.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the catalog keeps of one column of a file; None where the file does not say."""
+
+    size: int
+    """Bytes, compressed."""
+    value_count: int | None
+    null_count: int | None
+    low: str | None
+    """The least value as DuckDB prints it. None as well when there is none."""
+    high: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file that lies in the folder of its table and that no catalog names yet."""
+
+    path: Path
+    table: str
+    row_count: int
+    size: int
+    """Bytes."""
+    footer_size: int
+    bounds: dict[str, Bounds]
+    """By the column's path in the file (`after.key_value.key`)."""
+
+
+def write(data: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str, int]) -> DataFile:
+    """Write `rows`, which `source` brought, as a new file of `table` under the data folder.
+
+    `ids` are the catalog's numbers of the table's columns by their paths. The file is not durable yet
+    (`DataFiles.flush`). Raises `OSError`, and leaves nothing behind then.
     """
-    schema = pa.schema([pa.field("source", pa.string()), *SCHEMAS[table]])
+    schema = _numbered(table, ids)
     folder = data / "main" / table
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"flux-{uuid.uuid4()}.parquet"
-    # Not by its name: for that Arrow looks for file systems of other packages, each time.
-    with pa.OSFile(str(file), "wb") as target:
-        writer = parquet.ParquetWriter(
-            target,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in _REPEATING if name.partition(".")[0] in schema.names],
-            # Of values nobody asks for bounds, and they would lie in the catalog beside the file.
-            write_statistics=[each.name for each in schema if not pa.types.is_nested(each.type)],
-            store_schema=False,
-        )
-        with writer:
-            for first in range(0, rows.num_rows, GROUP_ROWS):
-                group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
-                sources = pa.repeat(pa.scalar(source), group.num_rows)
-                writer.write_table(group.add_column(0, "source", sources))
-    return file
+    path = folder / f"flux-{uuid.uuid4()}.parquet"
+    try:
+        # Not by its name: for that Arrow looks for file systems of other packages, each time.
+        with pa.OSFile(str(path), "wb") as target:
+            writer = parquet.ParquetWriter(
+                target,
+                schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[name for name in _REPEATING if name.partition(".")[0] in schema.names],
+                # Of values nobody asks for bounds, and they would lie in the catalog beside the file.
+                write_statistics=[each.name for each in schema if not pa.types.is_nested(each.type)],
+                store_schema=False,
+            )
+            with writer:
+                for first in range(0, rows.num_rows, GROUP_ROWS):
+                    group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
+                    sources = pa.repeat(pa.scalar(source), group.num_rows)
+                    writer.write_table(group.add_column(0, "source", sources))
+        with path.open("rb") as written:
+            # Every Parquet file ends with its footer's length and four letters.
+            size = written.seek(0, os.SEEK_END)
+            written.seek(size - 8)
+            footer_size = int.from_bytes(written.read(4), "little")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return DataFile(path, table, rows.num_rows, size, footer_size, _bounds(writer.writer.metadata))
+
+
+def _numbered(table: str, ids: Mapping[str, int]) -> pa.Schema:
+    """Return the file's schema with the numbers by which DuckLake finds its columns."""
+
+    def numbered(each: pa.Field, path: str) -> pa.Field:
+        kind = each.type
+        if pa.types.is_map(kind):
+            within = f"{path}.key_value"
+            kind = pa.map_(
+                numbered(kind.key_field, f"{within}.key"), numbered(kind.item_field, f"{within}.value")
+            )
+        elif pa.types.is_list(kind):
+            item = kind.value_field.with_name("element")
+            kind = pa.list_(numbered(item, f"{path}.list.element"))
+        return each.with_type(kind).with_metadata({_FIELD_ID: str(ids[path])})
+
+    columns = [pa.field("source", pa.string()), *SCHEMAS[table]]
+    return pa.schema([numbered(each, each.name) for each in columns])
+
+
+def _bounds(footer: parquet.FileMetaData) -> dict[str, Bounds]:
+    """Return each column's bounds over the row groups of a file."""
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    return {
+        groups[0].column(number).path_in_schema: _of_column([group.column(number) for group in groups])
+        for number in range(footer.num_columns)
+    }
+
+
+def _of_column(chunks: list[Any]) -> Bounds:
+    size = sum(chunk.total_compressed_size for chunk in chunks)
+    known = [chunk.statistics for chunk in chunks]
+    if any(one is None or not one.has_null_count for one in known):
+        return Bounds(size, None, None, None, None)
+    nulls = sum(one.null_count for one in known)
+    values = sum(chunk.num_values for chunk in chunks) - nulls
+    filled = [one for one, chunk in zip(known, chunks, strict=True) if one.null_count < chunk.num_values]
+    # Of a text of 4 KiB the file keeps no bounds.
+    if not filled or not all(one.has_min_max for one in filled):
+        return Bounds(size, values, nulls, None, None)
+    low, high = min(one.min for one in filled), max(one.max for one in filled)
+    return Bounds(size, values, nulls, text_of(low), text_of(high))
+
+
+def text_of(value: int | str | datetime) -> str:
+    """Return a value as DuckDB prints it."""
+    if isinstance(value, datetime):
+        whole, _, fraction = value.astimezone(UTC).isoformat(" ").removesuffix("+00:00").partition(".")
+        return f"{whole}.{fraction.rstrip('0')}+00" if fraction else f"{whole}+00"
+    return str(value)

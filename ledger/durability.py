@@ -8,6 +8,7 @@ before the catalog may name them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -50,23 +51,37 @@ class DataFiles:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._durable: set[str] = set(self._listed())
+        self._folders: set[Path] = set()  # themselves durable, with those above them
 
     def _listed(self) -> list[str]:
-        return [str(file) for file in self._data.rglob("*.parquet")]
+        return [
+            os.path.join(folder, name)  # noqa: PTH118 (there may be thousands)
+            for folder, _, names in os.walk(self._data)
+            for name in names
+            if name.endswith(".parquet")
+        ]
 
     def flush_new(self) -> int:
         """Make the files written since the last call durable; return how many there were."""
         listed = set(self._listed())
         new = listed - self._durable
-        for name in new:
-            flush_file(Path(name))
-        own = {Path(name).parent for name in new}
-        # A table's first file also makes the folders above it.
-        for folder in own.union(*(one.parents for one in own)):
-            if folder == self._data or self._data in folder.parents:
-                flush_folder(folder)
+        self.flush([Path(name) for name in new])
         self._durable = listed
         return len(new)
+
+    def flush(self, files: Iterable[Path]) -> None:
+        """Make these files durable, which a writer has made."""
+        own: set[Path] = set()
+        for file in files:
+            flush_file(file)
+            own.add(file.parent)
+            self._durable.add(str(file))
+        # A table's first file also makes the folders above it.
+        above = {folder for one in own for folder in one.parents if one not in self._folders}
+        for folder in own | above:
+            if folder == self._data or self._data in folder.parents:
+                flush_folder(folder)
+        self._folders |= own
 
     def discard_new(self) -> None:
         """Delete the files written since `flush_new`: of a transaction that was rolled back.

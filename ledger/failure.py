@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,11 +63,11 @@ def ledger_error(root: Path, operation: str, error: BaseException) -> LedgerErro
 
 @contextmanager
 def translated(root: Path, operation: str) -> Iterator[None]:
-    """Raise the failures of DuckDB and the system inside the block as `LedgerError`."""
+    """Raise the failures of DuckDB, SQLite and the system inside the block as `LedgerError`."""
     try:
         yield
     except (ConnectionError, TimeoutError):
         # Of the source whose rows are being written: a ledger has no network.
         raise
-    except (duckdb.Error, OSError) as error:
+    except (duckdb.Error, sqlite3.Error, OSError) as error:
         raise ledger_error(root, operation, error) from error

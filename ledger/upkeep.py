@@ -7,18 +7,21 @@ goes on with the list of files that it read when it was asked.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
 from flux import sql
+from flux.ledger.commit import Catalog
 from flux.ledger.durability import DataFiles
 from flux.ledger.layout import Layout
 
-READER_GRACE_S = 3600
+READER_GRACE_S = 900
 """A replaced file is kept at least this long; a question takes seconds, a long export minutes."""
-TABLES = ("changes", "contexts", "transactions", "relations", "ddl", "positions", "gaps")
+ORPHAN_CHECK_S = 3600
+"""Between two looks for files that a killed writer left behind: each lists all files."""
 TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20, 10))
 """(bytes, count): files below that size are merged once there are that many of them."""
 MERGED_FILES_MAX = 4
@@ -37,51 +40,61 @@ class Upkeep:
     """Files that no catalog names any more, deleted from the disk."""
 
 
-def maintain(
-    lake: duckdb.DuckDBPyConnection, place: Layout, files: DataFiles, *, force: bool = False
-) -> Upkeep:
-    """Compact and clean up where it is time to; `force` merges whatever can be merged."""
-    merged = 0
-    if force or _inlined_positions(lake) > POSITIONS_INLINED_MAX:
-        _step(lake, files, sql.text("ledger/upkeep/flush.sql"))
-    for table in TABLES:
-        sizes = [
-            size
-            for (size,) in lake.execute(sql.text("ledger/upkeep/file_sizes.sql"), {"table": table}).fetchall()
-        ]
-        for bytes_max, count_min in TIERS:
-            small = sum(1 for size in sizes if size < bytes_max)
-            if small >= (2 if force else count_min):
-                merged += small
-                merge = sql.text("ledger/upkeep/merge.sql").format(
-                    table=table, bytes_max=bytes_max, merged_max=1 << 30 if force else MERGED_FILES_MAX
-                )
-                _step(lake, files, merge)
-                # A larger tier would only see the files that this one has just made.
-                break
-    return Upkeep(merged, _delete(lake, place.data) if merged or force else 0)
+class Upkeeper:
+    """The upkeep of one ledger by its writer; see `Writer.maintain`."""
 
+    def __init__(
+        self, lake: duckdb.DuckDBPyConnection, place: Layout, catalog: Catalog, files: DataFiles
+    ) -> None:
+        self._lake = lake
+        self._place = place
+        self._catalog = catalog
+        self._files = files
+        self._orphans_at = 0.0
 
-def _inlined_positions(lake: duckdb.DuckDBPyConnection) -> int:
-    row = lake.execute(sql.text("ledger/upkeep/inlined_positions.sql")).fetchone()
-    return int(row[0]) if row is not None else 0
+    def maintain(self, *, force: bool = False) -> Upkeep:
+        """Compact and clean up where it is time to; `force` merges whatever can be merged."""
+        merged = 0
+        if force or self._catalog.kept_rows("positions") > POSITIONS_INLINED_MAX:
+            self._step(sql.text("ledger/upkeep/flush.sql"))
+        for table, sizes in self._catalog.file_sizes().items():
+            for bytes_max, count_min in TIERS:
+                small = sum(1 for size in sizes if size < bytes_max)
+                if small >= (2 if force else count_min):
+                    merged += small
+                    merge = sql.text("ledger/upkeep/merge.sql").format(
+                        table=table, bytes_max=bytes_max, merged_max=1 << 30 if force else MERGED_FILES_MAX
+                    )
+                    self._step(merge)
+                    # A larger tier would only see the files that this one has just made.
+                    break
+        return Upkeep(merged, self._delete() if merged or force else 0)
 
+    def _step(self, statement: str) -> None:
+        self._lake.begin()
+        try:
+            self._lake.execute(statement)
+            self._files.flush_new()
+            self._lake.commit()
+        except BaseException:
+            self._lake.rollback()
+            raise
 
-def _step(lake: duckdb.DuckDBPyConnection, files: DataFiles, statement: str) -> None:
-    lake.begin()
-    try:
-        lake.execute(statement)
-        files.flush_new()
-        lake.commit()
-    except BaseException:
-        lake.rollback()
-        raise
-
-
-def _delete(lake: duckdb.DuckDBPyConnection, data: Path) -> int:
-    """Delete replaced and orphaned files whose grace is over."""
-    lake.execute(sql.text("ledger/upkeep/expire.sql"), {"grace_s": READER_GRACE_S})
-    before = sum(1 for _ in data.rglob("*.parquet"))
-    for statement in ("delete_replaced", "delete_orphaned"):
-        lake.execute(sql.text(f"ledger/upkeep/{statement}.sql"), {"grace_s": READER_GRACE_S})
-    return before - sum(1 for _ in data.rglob("*.parquet"))
+    def _delete(self) -> int:
+        """Delete replaced and orphaned files whose grace is over, and forget old versions."""
+        before = datetime.now(UTC) - timedelta(seconds=READER_GRACE_S)
+        if versions := self._catalog.versions(before):
+            self._lake.execute(sql.text("ledger/upkeep/expire.sql"), {"versions": versions})
+        replaced = self._catalog.replaced(before)
+        for path in replaced.values():
+            (self._place.data / path).unlink(missing_ok=True)
+        # Deleted first: what a kill leaves in the list is looked at again.
+        self._catalog.forget_replaced(replaced)
+        deleted = len(replaced)
+        if time.monotonic() >= self._orphans_at:
+            self._orphans_at = time.monotonic() + ORPHAN_CHECK_S
+            words = {"grace_s": READER_GRACE_S}
+            deleted += len(
+                self._lake.execute(sql.text("ledger/upkeep/delete_orphaned.sql"), words).fetchall()
+            )
+        return deleted

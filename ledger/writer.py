@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,8 @@ import pyarrow.compute as pc
 
 from flux import sql
 from flux.ledger import baseline, datafile, engine, failure, layout, typed, upkeep
+from flux.ledger.commit import Catalog
+from flux.ledger.datafile import DataFile
 from flux.ledger.durability import DataFiles
 from flux.ledger.location import locate
 from flux.ledger.lock import Lock
@@ -79,7 +82,10 @@ class Writer:
         self._lock = lock
         self._lake = lake
         self._files = DataFiles(place.data)
-        self._is_open = False
+        self._catalog = Catalog(place.catalog)
+        self._upkeeper = upkeep.Upkeeper(lake, place, self._catalog, self._files)
+        self._pending: list[DataFile] = []  # written, and not in the catalog yet
+        self._is_open = False  # a transaction of DuckLake
         self._row_count = 0
         self._reached: Position | None = None
         self._reshaped: set[int] = set()
@@ -131,22 +137,25 @@ class Writer:
         return [StoredBaseline(*row) for row in self._ask("baselines", {"source": self._source}).fetchall()]
 
     def append(self, batch: Batch) -> None:
-        """Add `batch` to the ledger transaction, opening one if none is; `commit` makes it count.
+        """Add `batch` to what the next `commit` makes count.
 
         Raises `LedgerError` when it cannot be written; everything since the last commit is then
         rolled back.
         """
         self._check(batch)
-        with self._transaction():
+        with self._all_or_nothing():
             for table, rows in (
                 ("changes", batch.changes),
                 ("contexts", batch.contexts),
                 ("transactions", batch.transactions),
             ):
-                self._add_file(table, rows)
+                if rows.num_rows:
+                    ids = self._catalog.ids(table)
+                    self._pending.append(datafile.write(self._place.data, table, rows, self._source, ids))
             self._insert("append", "ddl", batch.ddl)
             self._insert("append_relations", "relations", batch.relations, every=bool(batch.gone))
             if batch.gone:
+                self._begin()
                 relation_ids, lsns = zip(*batch.gone, strict=True)
                 words = {"source": self._source, "relation_ids": relation_ids, "lsns": lsns}
                 self._ask("forget_relations", words)
@@ -169,36 +178,69 @@ class Writer:
         if self._row_count == 0 and not self._is_changed and stored == self._stored:
             self.rollback()
             return
-        with self._transaction():
-            self._ask(
-                "position_append",
-                {
-                    "source": self._source,
-                    "slot": slot,
-                    "system_identifier": system_identifier,
-                    "timeline": timeline,
-                    "commit_lsn": reached.commit_lsn,
-                    "at_us": reached.at_us,
-                    "end_lsn": reached.end_lsn,
-                },
-            )
-            if self._reshaped:
-                typed.refresh(self._lake, self._reshaped)
-            self._commit()
+        with self._all_or_nothing():
+            self._files.flush(file.path for file in self._pending)
+            if self._is_open or not self._commit_files(stored):
+                self._commit_all(stored)
+            self._forget()
         self._stored = stored
+
+    def _commit_files(self, stored: StoredPosition) -> bool:
+        """Commit files and position past DuckLake; False where it must be asked."""
+        position: dict[str, int | str | datetime] = {
+            "source": self._source,
+            "slot": stored.slot,
+            "system_identifier": stored.system_identifier,
+            "timeline": stored.timeline,
+            "commit_lsn": stored.commit_lsn,
+            "at": datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stored.at_us),
+            "end_lsn": stored.end_lsn,
+        }
+        # From here on the catalog may name the files, even if it fails: they stay, and upkeep deletes what
+        # no catalog names.
+        files, self._pending = self._pending, []
+        if not self._catalog.commit(files, "positions", position):
+            self._pending = files
+            return False
+        return True
+
+    def _commit_all(self, stored: StoredPosition) -> None:
+        """Commit files, position and what changes the shape of tables in one transaction of DuckLake."""
+        self._begin()
+        files, self._pending = self._pending, []
+        for file in files:
+            statement = sql.text("ledger/writer/add_file.sql").format(table=file.table)
+            self._lake.execute(statement, {"file": str(file.path)})
+        self._ask(
+            "position_append",
+            {
+                "source": self._source,
+                "slot": stored.slot,
+                "system_identifier": stored.system_identifier,
+                "timeline": stored.timeline,
+                "commit_lsn": stored.commit_lsn,
+                "at_us": stored.at_us,
+                "end_lsn": stored.end_lsn,
+            },
+        )
+        if self._reshaped:
+            typed.refresh(self._lake, self._reshaped)
+        self._commit_lake()
 
     def rollback(self) -> None:
         """Forget everything since the last commit."""
-        if self._is_open:
-            self._is_open = False
-            try:
-                self._lake.rollback()
-            finally:
-                self._files.discard_new()
-        self._row_count = 0
-        self._reached = None
-        self._reshaped = set()
-        self._is_changed = False
+        pending = self._pending
+        self._forget()
+        try:
+            if self._is_open:
+                self._is_open = False
+                try:
+                    self._lake.rollback()
+                finally:
+                    self._files.discard_new()
+        finally:
+            for file in pending:
+                file.path.unlink(missing_ok=True)
 
     def add_gap(self, *, from_lsn: int, to_lsn: int, from_us: int, to_us: int, reason: str) -> None:
         """Record, in a commit of its own, that the ledger lacks the log between two positions."""
@@ -235,9 +277,9 @@ class Writer:
 
         Cheap when there is nothing to do; call it between commits. `force` compacts at once.
         """
-        invariant(not self._is_open, "upkeep runs between ledger transactions")
+        invariant(not self._is_open and not self._pending, "upkeep runs between ledger transactions")
         with failure.translated(self._place.root, "compact"):
-            return upkeep.maintain(self._lake, self._place, self._files, force=force)
+            return self._upkeeper.maintain(force=force)
 
     def close(self) -> None:
         """Roll back what was not committed and let another writer in."""
@@ -258,18 +300,11 @@ class Writer:
     def _ask(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
 
-    def _add_file(self, table: str, rows: pa.Table) -> None:
-        """Give the ledger `rows` as a file of their own; upkeep makes few of many."""
-        if rows.num_rows:
-            file = datafile.write(self._place.data, table, rows, self._source)
-            self._lake.execute(
-                sql.text("ledger/writer/add_file.sql").format(table=table), {"file": str(file)}
-            )
-
     def _insert(self, statement: str, table: str, rows: pa.Table, **words: object) -> int:
         """Insert `rows` by that statement; return how many it took."""
         if rows.num_rows == 0:
             return 0
+        self._begin()
         self._lake.register("batch", rows)
         try:
             text = sql.text(f"ledger/writer/{statement}.sql")
@@ -290,23 +325,29 @@ class Writer:
             lowest = pc.min(batch.changes.column("commit_lsn")).as_py()
             invariant(lowest is None or lowest > before, "a batch holds only what the ledger does not")
 
-    def _commit(self) -> None:
+    def _begin(self) -> None:
+        """Open a transaction of DuckLake unless one is."""
+        if not self._is_open:
+            self._lake.begin()
+            self._is_open = True
+
+    def _commit_lake(self) -> None:
         self._files.flush_new()
         self._lake.commit()
         self._is_open = False
+
+    def _forget(self) -> None:
+        self._pending = []
         self._row_count = 0
         self._reached = None
         self._reshaped = set()
         self._is_changed = False
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """In the open ledger transaction; any failure rolls all of it back."""
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Any failure rolls back everything since the last commit."""
         try:
             with failure.translated(self._place.root, "write"):
-                if not self._is_open:
-                    self._lake.begin()
-                    self._is_open = True
                 yield
         except BaseException:
             try:
@@ -318,10 +359,12 @@ class Writer:
 
     @contextmanager
     def _own_transaction(self) -> Iterator[None]:
-        if self._is_open:
+        if self._is_open or self._pending:
             raise LedgerError(
                 "cannot write this between the pieces of a batch", hint="commit or roll back first"
             )
-        with self._transaction():
+        with self._all_or_nothing():
+            self._begin()
             yield
-            self._commit()
+            self._commit_lake()
+            self._forget()

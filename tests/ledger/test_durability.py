@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from flux.ledger import Writer, create_ledger, open_ledger
+from flux.ledger import Writer, create_ledger, open_ledger, upkeep
 from flux.ledger.durability import DataFiles
 from flux.ledger.failure import ledger_error
 from flux.model.errors import LedgerDamaged, LedgerError
@@ -177,6 +179,23 @@ def test_files_nobody_reads_are_deleted_and_others_are_not(tmp_path: Path) -> No
     assert not old.exists()
     assert new.exists()
     assert whole_history(path) == 1
+
+
+def test_replaced_files_go_when_their_grace_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = create_ledger(tmp_path / "ledger")
+    many_commits(path, 20)
+    folder = path / "data" / "main" / "changes"
+    with Writer.open(path, source="shop") as writer:
+        assert writer.maintain(force=True).deleted_files == 0
+        assert len(list(folder.iterdir())) == 21
+        monkeypatch.setattr(upkeep, "READER_GRACE_S", 0)
+        assert writer.maintain(force=True).deleted_files == 40
+        assert len(list(folder.iterdir())) == 1
+        assert writer.maintain(force=True).deleted_files == 0
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as catalog:
+        # The catalog forgot its versions too, but for the newest and what made it.
+        assert catalog.execute("select count(*) from ducklake_snapshot").fetchone()[0] <= 2
+    assert whole_history(path) == 7
 
 
 def whole_history(path: Path) -> int:
