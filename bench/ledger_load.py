@@ -154,7 +154,7 @@ def fill(path: Path, total: int, row_count: int) -> dict[str, float]:
             writer.append(one)
             writer.commit(slot="s", system_identifier="1", timeline=1)
             middle = time.perf_counter()
-            writer.maintain()
+            writer.maintain(wait=True)
             spent["write"] += middle - start
             spent["maintain"] += time.perf_counter() - middle
     return spent

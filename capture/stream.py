@@ -87,6 +87,8 @@ class Session:
                 self._baselines()
             if self._run.settings.once and self._is_done():
                 self._flush()
+                # A run every minute must not leave a file for each.
+                self._run.writer.maintain(wait=True)
                 return True
             self._report()
         self._decode()

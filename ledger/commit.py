@@ -1,8 +1,8 @@
-"""A commit of data files, written into the SQLite catalog in one short transaction.
+"""The catalog, written without DuckLake: commits of data files, and what compaction made of them.
 
 DuckLake takes the same files in with a dozen statements of DuckDB for each of them: 100 ms and more, where
-this takes 3. It is the way of the stream's commits; what also changes a table's shape goes through DuckLake,
-and so does compaction, which reads what is written here (decision 0008).
+this takes 3. It is the way of the stream's commits; what also changes a table's shape goes through DuckLake
+(decision 0008).
 
 The connection is opened for one commit and closed: two copies of SQLite in a process (DuckDB brings its own)
 take each other's locks away when both hold the same file, so DuckLake has no transaction open meanwhile.
@@ -13,7 +13,7 @@ Source: DuckLake specification 1.0, "Tables" and "Queries".
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +22,11 @@ from typing import NamedTuple
 
 from flux import sql
 from flux.ledger.datafile import Bounds, DataFile, text_of
-from flux.ledger.engine import CATALOG_BUSY_TIMEOUT_MS, identifier
+from flux.ledger.engine import CATALOG_BUSY_TIMEOUT_MS, identifier, literal
+from flux.model.errors import Invariant
 
+_BETWEEN = {"map": "key_value.", "list": "list."}
+"""What Parquet has between a column's path and the name of a field within it."""
 _NUMBERS = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 
 
@@ -44,26 +47,62 @@ class _Known(NamedTuple):
     """Where the catalog keeps rows of it; empty if it has no such place."""
 
 
+class StoredFile(NamedTuple):
+    """A data file that the catalog names."""
+
+    number: int
+    path: str
+    """In the folder of its table."""
+    row_count: int
+    size: int
+    """Bytes."""
+    version: int
+    """Of the catalog that brought it; of a merged file, the first of those that brought its rows."""
+    first_row_id: int
+    partial_max: int | None
+    """Of a merged file: the last version that brought rows of it. They have theirs in a column."""
+
+
 class Catalog:
     """The catalog in `file`, with the numbers of its columns; they stay while a writer is open."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._columns: dict[str, dict[str, _Column]] = {}
+        self._field_ids: dict[str, str] = {}
+        self._order: dict[str, list[str]] = {}
         with self._transaction() as connection:
             rows = connection.execute(sql.text("ledger/commit/columns.sql")).fetchall()
+            for table, expression in connection.execute(sql.text("ledger/commit/order.sql")):
+                self._order.setdefault(table, []).append(expression)
         paths: dict[tuple[str, int], tuple[str, str]] = {}
+        within: dict[tuple[str, int | None], list[tuple[int, str]]] = {}
         for table, number, name, kind, parent in rows:
             path = name
             if parent is not None:
-                within, parent_kind = paths[(table, parent)]
-                path = f"{within}.{'key_value' if parent_kind == 'map' else 'list'}.{name}"
+                above, parent_kind = paths[(table, parent)]
+                path = f"{above}.{_BETWEEN.get(parent_kind, '')}{name}"
             paths[(table, number)] = path, kind
+            within.setdefault((table, parent), []).append((number, name))
             self._columns.setdefault(table, {})[path] = _Column(number, kind in _NUMBERS)
+        for table in self._columns:
+            self._field_ids[table] = _field_ids(within, table, None)
 
     def ids(self, table: str) -> dict[str, int]:
         """Return the numbers of a table's columns and of the fields within them, by path."""
         return {path: column.number for path, column in self._columns[table].items()}
+
+    def field_ids(self, table: str) -> str:
+        """Return the same as DuckDB's COPY takes it."""
+        return self._field_ids[table]
+
+    def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns."""
+        return [path for path in self._columns[table] if "." not in path]
+
+    def order(self, table: str) -> list[str]:
+        """Return the expressions that a table's files are sorted by."""
+        return self._order.get(table, [])
 
     def commit(self, files: Iterable[DataFile], table: str, row: Mapping[str, int | str | datetime]) -> bool:
         """Add durable `files`, and `row` to the rows that the catalog itself keeps for `table`.
@@ -75,9 +114,7 @@ class Catalog:
         for file in files:
             by_table.setdefault(file.table, []).append(file)
         with self._transaction() as connection:
-            version, schema_version, next_catalog_id, next_id = connection.execute(
-                sql.text("ledger/commit/head.sql")
-            ).fetchone()
+            version, schema_version, next_catalog_id, next_id = _head(connection)
             version += 1
             next_id += 1  # as DuckLake does for a kept row: what it remembers goes by that number
             known: dict[str, _Known] = {}
@@ -95,18 +132,42 @@ class Catalog:
             self._keep_row(connection, known[table], table, row, version)
             changes.append(f"inlined_insert:{known[table].table_id}")
             head = (version, text_of(datetime.now(UTC)), schema_version, next_catalog_id, next_id)
-            connection.execute(sql.text("ledger/commit/snapshot.sql"), head)
-            connection.execute(sql.text("ledger/commit/snapshot_changes.sql"), (version, ",".join(changes)))
+            _add_version(connection, head, ",".join(changes))
             connection.commit()
         return True
 
-    def file_sizes(self) -> dict[str, list[int]]:
-        """Return the sizes of each table's data files, in bytes."""
+    def files(self) -> dict[str, list[StoredFile]]:
+        """Return the data files of each table, oldest rows first."""
         with self._transaction() as connection:
-            sizes: dict[str, list[int]] = {}
-            for table, size in connection.execute(sql.text("ledger/commit/file_sizes.sql")):
-                sizes.setdefault(table, []).append(size)
-            return sizes
+            stored: dict[str, list[StoredFile]] = {}
+            for table, *file in connection.execute(sql.text("ledger/commit/files.sql")):
+                stored.setdefault(table, []).append(StoredFile(*file))
+            return stored
+
+    def replace(self, old: Sequence[StoredFile], new: DataFile) -> None:
+        """Let the durable file `new`, which holds the rows of `old`, take their place.
+
+        Raises `sqlite3.Error`; whether the commit counts is then for the catalog to say.
+        """
+        with self._transaction() as connection:
+            version, schema_version, next_catalog_id, number = _head(connection)
+            known = _table(connection, new.table)
+            if known is None:
+                raise Invariant("a table with files has rows")
+            now = text_of(datetime.now(UTC))
+            place = (number, known.table_id, min(file.version for file in old), new.path.name)
+            counts = (new.row_count, new.size, new.footer_size, min(file.first_row_id for file in old))
+            last = max(file.version if file.partial_max is None else file.partial_max for file in old)
+            connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts, last))
+            self._add_bounds(connection, number, known.table_id, new)
+            for file in old:
+                connection.execute(sql.text("ledger/commit/drop_file.sql"), (file.number,))
+                connection.execute(sql.text("ledger/commit/drop_bounds.sql"), (file.number,))
+                words = (file.number, f"main/{new.table}/{file.path}", now)
+                connection.execute(sql.text("ledger/commit/schedule.sql"), words)
+            head = (version + 1, now, schema_version, next_catalog_id, number + 1)
+            _add_version(connection, head, f"merge_adjacent:{known.table_id}")
+            connection.commit()
 
     def kept_rows(self, table: str) -> int:
         """Return how many rows of `table` the catalog itself keeps."""
@@ -148,17 +209,8 @@ class Catalog:
         for file_id, file in enumerate(added, first_id):
             place = (file_id, table_id, version, file.path.name)
             counts = (file.row_count, file.size, file.footer_size, next_row_id)
-            connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts))
-            connection.executemany(
-                sql.text("ledger/commit/file_bounds.sql"),
-                [
-                    (
-                        *(file_id, table_id, columns[path].number),
-                        *(one.size, one.value_count, one.null_count, one.low, one.high),
-                    )
-                    for path, one in file.bounds.items()
-                ],
-            )
+            connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts, None))
+            self._add_bounds(connection, file_id, table_id, file)
             row_count += file.row_count
             next_row_id += file.row_count
             size += file.size
@@ -166,6 +218,18 @@ class Catalog:
             sql.text("ledger/commit/table_counts.sql"), (row_count, next_row_id, size, table_id)
         )
         self._widen(connection, table_id, columns, [file.bounds for file in added])
+
+    def _add_bounds(self, connection: sqlite3.Connection, number: int, table_id: int, file: DataFile) -> None:
+        columns = self._columns[file.table]
+        rows = [
+            (
+                *(number, table_id, columns[path].number),
+                *(one.size, one.value_count, one.null_count, one.low, one.high),
+            )
+            for path, one in file.bounds.items()
+            if path in columns
+        ]
+        connection.executemany(sql.text("ledger/commit/file_bounds.sql"), rows)
 
     def _keep_row(
         self,
@@ -215,6 +279,32 @@ class Catalog:
             connection.execute("pragma synchronous = full")
             connection.execute("begin immediate")
             yield connection
+
+
+def _field_ids(
+    within: Mapping[tuple[str, int | None], list[tuple[int, str]]], table: str, parent: int | None
+) -> str:
+    """Return the numbers of the columns, or of the fields within one, in DuckDB's words."""
+    words = []
+    for number, name in within.get((table, parent), []):
+        fields = _field_ids(within, table, number)
+        words.append(
+            f"{literal(name)}: " + (f"{{__duckdb_field_id: {number}, {fields}}}" if fields else str(number))
+        )
+    return ", ".join(words)
+
+
+def _head(connection: sqlite3.Connection) -> tuple[int, int, int, int]:
+    """Return version, version of the schema, next number of an object, next number of a file."""
+    version, schema_version, next_object, next_file = connection.execute(
+        sql.text("ledger/commit/head.sql")
+    ).fetchone()
+    return version, schema_version, next_object, next_file
+
+
+def _add_version(connection: sqlite3.Connection, head: tuple[int, str, int, int, int], changes: str) -> None:
+    connection.execute(sql.text("ledger/commit/snapshot.sql"), head)
+    connection.execute(sql.text("ledger/commit/snapshot_changes.sql"), (head[0], changes))
 
 
 def _table(connection: sqlite3.Connection, name: str) -> _Known | None:

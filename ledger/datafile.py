@@ -90,15 +90,24 @@ def write(data: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str,
                     group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
                     sources = pa.repeat(pa.scalar(source), group.num_rows)
                     writer.write_table(group.add_column(0, "source", sources))
-        with path.open("rb") as written:
-            # Every Parquet file ends with its footer's length and four letters.
-            size = written.seek(0, os.SEEK_END)
-            written.seek(size - 8)
-            footer_size = int.from_bytes(written.read(4), "little")
+        return _described(path, table, writer.writer.metadata)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return DataFile(path, table, rows.num_rows, size, footer_size, _bounds(writer.writer.metadata))
+
+
+def read(path: Path, table: str) -> DataFile:
+    """Return what the catalog is to know of a Parquet file that lies in the folder of `table`."""
+    return _described(path, table, parquet.read_metadata(path))
+
+
+def _described(path: Path, table: str, footer: parquet.FileMetaData) -> DataFile:
+    with path.open("rb") as written:
+        # Every Parquet file ends with its footer's length and four letters.
+        size = written.seek(0, os.SEEK_END)
+        written.seek(size - 8)
+        footer_size = int.from_bytes(written.read(4), "little")
+    return DataFile(path, table, footer.num_rows, size, footer_size, _bounds(footer))
 
 
 def _numbered(table: str, ids: Mapping[str, int]) -> pa.Schema:

@@ -83,6 +83,10 @@ class DataFiles:
                 flush_folder(folder)
         self._folders |= own
 
+    def know(self, file: Path) -> None:
+        """Take note of a file that somebody else makes durable."""
+        self._durable.add(str(file))
+
     def discard_new(self) -> None:
         """Delete the files written since `flush_new`: of a transaction that was rolled back.
 

@@ -32,8 +32,8 @@ def extension_file(name: str) -> Path | None:
     return None
 
 
-def open_engine(*, threads: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Return an in-memory DuckDB that can attach ledgers. Raises `LedgerError` without extensions."""
+def open_bare(*, threads: int | None = None, memory_max: str | None = None) -> duckdb.DuckDBPyConnection:
+    """Return an in-memory DuckDB that loads nothing by itself and spills to the temporary folder."""
     engine = duckdb.connect(
         ":memory:",
         config={
@@ -43,6 +43,17 @@ def open_engine(*, threads: int | None = None) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(Path(tempfile.gettempdir()) / "flux-spill"),
         },
     )
+    engine.execute("set timezone = 'UTC'")
+    if threads is not None:
+        engine.execute("set threads = ?", [threads])
+    if memory_max is not None:
+        engine.execute("set memory_limit = ?", [memory_max])
+    return engine
+
+
+def open_engine(*, threads: int | None = None, memory_max: str | None = None) -> duckdb.DuckDBPyConnection:
+    """Return such a DuckDB that can attach ledgers. Raises `LedgerError` without extensions."""
+    engine = open_bare(threads=threads, memory_max=memory_max)
     for name in EXTENSIONS:
         file = extension_file(name)
         try:
@@ -54,9 +65,6 @@ def open_engine(*, threads: int | None = None) -> duckdb.DuckDBPyConnection:
                 why=str(error).splitlines()[0],
                 hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}",
             ) from error
-    engine.execute("set timezone = 'UTC'")
-    if threads is not None:
-        engine.execute("set threads = ?", [threads])
     return engine
 
 

@@ -8,12 +8,12 @@ and only statements that read are taken, because within the folder COPY could st
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from flux.ledger import engine
 from flux.model.errors import UsageError
 
 _EXPLAIN = re.compile(r"\s*explain\s+(?:analyze\s+|verbose\s+)*(?:\([^)]*\)\s*)?", re.IGNORECASE)
@@ -22,15 +22,7 @@ _READING = frozenset({duckdb.StatementType.SELECT})
 
 def open_closed(data: Path) -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB that can read the files under `data` only."""
-    lake = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "temp_directory": str(Path(tempfile.gettempdir()) / "flux-spill"),
-        },
-    )
-    lake.execute("set timezone = 'UTC'")
+    lake = engine.open_bare()
     lake.execute("set parquet_metadata_cache = true")
     # `select * from name` must not find a Python variable of the caller.
     lake.execute("set python_enable_replacements = false")

@@ -1,8 +1,7 @@
 """Keeping a ledger fast: small files become large sorted ones, and what nobody reads is deleted.
 
-Compaction goes in tiers by file size, so a row is rewritten a handful of times in its life and
-not with every compaction. Files that a compaction replaced stay for a grace time: a reader
-goes on with the list of files that it read when it was asked.
+Merging goes on in the background (`compaction`); what it made is taken in between two commits. Files that a
+merge replaced stay for a grace time: a reader goes on with the list of files that it read when it was asked.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import duckdb
 
 from flux import sql
 from flux.ledger.commit import Catalog
+from flux.ledger.compaction import Compactor, due
 from flux.ledger.durability import DataFiles
 from flux.ledger.layout import Layout
 
@@ -22,10 +22,6 @@ READER_GRACE_S = 900
 """A replaced file is kept at least this long; a question takes seconds, a long export minutes."""
 ORPHAN_CHECK_S = 3600
 """Between two looks for files that a killed writer left behind: each lists all files."""
-TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20, 10))
-"""(bytes, count): files below that size are merged once there are that many of them."""
-MERGED_FILES_MAX = 4
-"""Files made by one step of compaction: a step must not keep the stream waiting for long."""
 POSITIONS_INLINED_MAX = 2000
 """Rows of `positions` kept in the catalog before they are written out (a row comes with a commit)."""
 
@@ -50,30 +46,39 @@ class Upkeeper:
         self._place = place
         self._catalog = catalog
         self._files = files
+        self._compactor = Compactor(place.data, catalog, files)
         self._orphans_at = 0.0
 
-    def maintain(self, *, force: bool = False) -> Upkeep:
-        """Compact and clean up where it is time to; `force` merges whatever can be merged."""
-        merged = 0
+    def maintain(self, *, wait: bool = False, force: bool = False) -> Upkeep:
+        """Merge and clean up where it is time to; see `Writer.maintain`."""
+        merged = self.collect(wait=wait or force)
         if force or self._catalog.kept_rows("positions") > POSITIONS_INLINED_MAX:
-            self._step(sql.text("ledger/upkeep/flush.sql"))
-        for table, sizes in self._catalog.file_sizes().items():
-            for bytes_max, count_min in TIERS:
-                small = sum(1 for size in sizes if size < bytes_max)
-                if small >= (2 if force else count_min):
-                    merged += small
-                    merge = sql.text("ledger/upkeep/merge.sql").format(
-                        table=table, bytes_max=bytes_max, merged_max=1 << 30 if force else MERGED_FILES_MAX
-                    )
-                    self._step(merge)
-                    # A larger tier would only see the files that this one has just made.
-                    break
-        return Upkeep(merged, self._delete() if merged or force else 0)
+            self._flush()
+        while not self._compactor.is_busy:
+            merges = due(self._catalog.files(), force=force)
+            self._compactor.start(merges)
+            if not (merges and (wait or force)):
+                break
+            merged += self.collect(wait=True)
+        return Upkeep(merged, self._delete())
 
-    def _step(self, statement: str) -> None:
+    def collect(self, *, wait: bool = False) -> int:
+        """Take in the merges that are done; return how many files they replaced."""
+        count = 0
+        for merge, made in self._compactor.finished(wait=wait):
+            self._catalog.replace(merge.files, made)
+            count += len(merge.files)
+        return count
+
+    def close(self) -> None:
+        """Break off what is under way."""
+        self._compactor.close()
+
+    def _flush(self) -> None:
+        """Write the positions that the catalog keeps into a file."""
         self._lake.begin()
         try:
-            self._lake.execute(statement)
+            self._lake.execute(sql.text("ledger/upkeep/flush.sql"))
             self._files.flush_new()
             self._lake.commit()
         except BaseException:

@@ -102,8 +102,7 @@ class Writer:
         place = layout.inspect(locate(path)[0])
         lock = Lock(place.lock)
         try:
-            lake = engine.open_engine(threads=WRITER_THREADS)
-            lake.execute("set memory_limit = ?", [WRITER_MEMORY_MAX])
+            lake = engine.open_engine(threads=WRITER_THREADS, memory_max=WRITER_MEMORY_MAX)
             with failure.translated(place.root, "open"):
                 engine.attach(lake, place.catalog, place.data, read_only=False)
                 layout.upgrade(place, lake)
@@ -184,6 +183,8 @@ class Writer:
                 self._commit_all(stored)
             self._forget()
         self._stored = stored
+        with failure.translated(self._place.root, "compact"):
+            self._upkeeper.collect()
 
     def _commit_files(self, stored: StoredPosition) -> bool:
         """Commit files and position past DuckLake; False where it must be asked."""
@@ -272,18 +273,20 @@ class Writer:
                 typed.refresh(self._lake, {relation.root_id})
             return baseline.reconcile(self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us)
 
-    def maintain(self, *, force: bool = False) -> upkeep.Upkeep:
+    def maintain(self, *, wait: bool = False, force: bool = False) -> upkeep.Upkeep:
         """Compact what has become small files and delete what no reader needs, if it is time to.
 
-        Cheap when there is nothing to do; call it between commits. `force` compacts at once.
+        Compaction goes on in the background, and `commit` takes in what it made. Cheap when there is
+        nothing to do; call it between commits. `wait` until it is done; `force` compacts what can be.
         """
         invariant(not self._is_open and not self._pending, "upkeep runs between ledger transactions")
         with failure.translated(self._place.root, "compact"):
-            return self._upkeeper.maintain(force=force)
+            return self._upkeeper.maintain(wait=wait, force=force)
 
     def close(self) -> None:
         """Roll back what was not committed and let another writer in."""
         try:
+            self._upkeeper.close()
             self.rollback()
             self._lake.close()
         finally:

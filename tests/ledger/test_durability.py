@@ -153,9 +153,9 @@ def test_compaction_keeps_every_answer(tmp_path: Path) -> None:
     with open_ledger(path) as ledger:
         before = ledger.history("users", "1")
         with Writer.open(path, source="shop") as writer:
-            done = writer.maintain()
+            done = writer.maintain(wait=True)
             assert done.merged_files >= 20
-            assert writer.maintain().merged_files == 0
+            assert writer.maintain(wait=True).merged_files == 0
         assert ledger.history("users", "1").equals(before)
         # What compaction replaced stays for readers that still name it.
         assert len(list((path / "data" / "main" / "changes").glob("*.parquet"))) == 21

@@ -1,0 +1,164 @@
+"""Merging beside the stream: what is merged when, and that no answer changes meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flux.ledger import Writer, create_ledger, datafile, engine, open_ledger
+from flux.ledger.commit import StoredFile
+from flux.ledger.compaction import MERGED_BYTES_MAX, TIERS, due
+from flux.ledger.layout import Layout
+from ledger.log import Log, commit, insert, relation
+from servers import eventually
+
+USERS = relation()
+
+
+def stored(*sizes: int) -> list[StoredFile]:
+    return [
+        StoredFile(number, f"{number}.parquet", 1, size, number, number, None)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def test_files_are_merged_in_tiers() -> None:
+    small, count = TIERS[0][0] - 1, TIERS[0][1]
+    middle, middle_count = TIERS[1][0] - 1, TIERS[1][1]
+    assert due({"changes": stored(*[small] * (count - 1))}) == []
+    (merge,) = due({"changes": stored(*[small] * count, middle)})
+    assert [file.size for file in merge.files] == [small] * count
+    # One of each table: a larger tier waits for what the smaller one makes.
+    found = due({"changes": stored(*[small] * count, *[middle] * middle_count), "contexts": stored(1, 1)})
+    assert [(merge.table, len(merge.files)) for merge in found] == [("changes", count)]
+    (merge,) = due({"changes": stored(*[middle] * middle_count, 1)})
+    assert len(merge.files) == middle_count + 1
+    assert due({"changes": stored(*[middle] * (middle_count - 1), 1, 1)}) == []
+    (merge,) = due({"contexts": stored(1, middle)}, force=True)
+    assert len(merge.files) == 2
+    assert due({"contexts": stored(1)}, force=True) == []
+
+
+def test_a_merge_is_bounded() -> None:
+    third = MERGED_BYTES_MAX // 2 - 1
+    assert third < TIERS[2][0]
+    (merge,) = due({"changes": stored(*[third] * TIERS[2][1])})
+    assert len(merge.files) == 2
+
+
+def bring(log: Log, writer: Writer, count: int) -> None:
+    for _ in range(count):
+        key = str(log.lsn)
+        log.transaction(insert(USERS, key, {"id": key, "email": "{'\"}=", "plan": None}), request=f"r{key}")
+        log.store(writer)
+
+
+def test_ducklake_sees_each_version_as_before(tmp_path: Path) -> None:
+    """Files made here have what DuckLake needs to travel in time, merged twice over as well."""
+    place = Layout(create_ledger(tmp_path / "ledger"))
+    log = Log()
+    log.shape(USERS)
+
+    def seen() -> dict[int, Any]:
+        lake = engine.open_engine(threads=1)
+        try:
+            engine.attach(lake, place.catalog, place.data, read_only=True)
+            newest = lake.execute("select max(snapshot_id) from ducklake_snapshots('flux')").fetchone()
+            return {
+                version: lake.execute(
+                    "select list(key order by key), list(after order by key), "
+                    f"count(*) filter (commit_lsn > 20000) from changes at (version => {version})"
+                ).fetchall()
+                for version in range(2, (newest or (0,))[0] + 1)
+            }
+        finally:
+            lake.close()
+
+    with Writer.open(place.root, source="shop") as writer:
+        bring(log, writer, 5)
+        before = seen()
+        writer.maintain(force=True)
+        after = seen()
+        assert {version: after[version] for version in before} == before
+        bring(log, writer, 3)
+        before = seen()
+        writer.maintain(force=True)
+        after = seen()
+        assert {version: after[version] for version in before} == before
+        assert len(list((place.data / "main" / "changes").iterdir())) == 10
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A merge that has written its file waits: (it is there, it may go on)."""
+    there, go_on = threading.Event(), threading.Event()
+    real = datafile.read
+
+    def waiting(path: Path, table: str) -> Any:
+        there.set()
+        assert go_on.wait(60)
+        return real(path, table)
+
+    monkeypatch.setattr(datafile, "read", waiting)
+    return there, go_on
+
+
+def test_the_stream_goes_on_beside_a_merge(
+    tmp_path: Path, gate: tuple[threading.Event, threading.Event]
+) -> None:
+    there, go_on = gate
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        bring(log, writer, TIERS[0][1])
+        assert writer.maintain().merged_files == 0
+        eventually(there.is_set, what="a merge under way")
+        bring(log, writer, 2)
+        # A change of shape goes through DuckLake; rolled back, it takes none of the merge's files with it.
+        log.shape(relation(columns=("id", "email", "plan", "more")))
+        writer.append(log.batch())
+        writer.rollback()
+        with open_ledger(path) as reader:
+            before = reader.sql("select * from changes order by all")
+            assert len(before) == TIERS[0][1] + 2
+            go_on.set()
+            assert writer.maintain(wait=True).merged_files > 0
+            assert reader.sql("select * from changes order by all") == before
+    assert len(live(path, "changes")) == 3
+
+
+def live(path: Path, table: str) -> list[str]:
+    from flux.ledger import catalog
+
+    place = Layout(path)
+    return [file.name for file in catalog.read(place.catalog, place.data).files[table]]
+
+
+def test_a_merge_that_is_broken_off_leaves_nothing(
+    tmp_path: Path, gate: tuple[threading.Event, threading.Event]
+) -> None:
+    there, go_on = gate
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    writer = Writer.open(path, source="shop")
+    bring(log, writer, TIERS[0][1])
+    writer.maintain()
+    eventually(there.is_set, what="a merge under way")
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    go_on.set()
+    closing.join()
+    on_disk = {file.name for file in (path / "data" / "main" / "changes").iterdir()}
+    assert on_disk == set(live(path, "changes"))
+    with Writer.open(path, source="shop") as writer:
+        log.transaction(insert(USERS, "last", {"id": "last"}))
+        writer.append(log.batch())
+        commit(writer)
+        assert writer.maintain(wait=True).merged_files > 0
+    with open_ledger(path) as reader:
+        assert len(reader.sql("from changes")) == TIERS[0][1] + 1
