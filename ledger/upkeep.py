@@ -22,6 +22,8 @@ READER_GRACE_S = 900
 """A replaced file is kept at least this long; a question takes seconds, a long export minutes."""
 ORPHAN_CHECK_S = 3600
 """Between two looks for files that a killed writer left behind: each lists all files."""
+VERSIONS_MIN = 1000
+"""Versions of the catalog that are forgotten at a time: it takes DuckLake a moment, however many they are."""
 POSITIONS_INLINED_MAX = 2000
 """Rows of `positions` kept in the catalog before they are written out (a row comes with a commit)."""
 
@@ -88,7 +90,8 @@ class Upkeeper:
     def _delete(self) -> int:
         """Delete replaced and orphaned files whose grace is over, and forget old versions."""
         before = datetime.now(UTC) - timedelta(seconds=READER_GRACE_S)
-        if versions := self._catalog.versions(before):
+        versions = self._catalog.versions(before)
+        if len(versions) >= VERSIONS_MIN:
             self._lake.execute(sql.text("ledger/upkeep/expire.sql"), {"versions": versions})
         replaced = self._catalog.replaced(before)
         for path in replaced.values():

@@ -189,6 +189,7 @@ def test_replaced_files_go_when_their_grace_is_over(tmp_path: Path, monkeypatch:
         assert writer.maintain(force=True).deleted_files == 0
         assert len(list(folder.iterdir())) == 21
         monkeypatch.setattr(upkeep, "READER_GRACE_S", 0)
+        monkeypatch.setattr(upkeep, "VERSIONS_MIN", 1)
         assert writer.maintain(force=True).deleted_files == 40
         assert len(list(folder.iterdir())) == 1
         assert writer.maintain(force=True).deleted_files == 0
