@@ -6,6 +6,8 @@
 #   make check      what CI runs: lint, types, contracts, test
 #   make bench      every benchmark; make bench-NAME one: cold, ingest, freshness, memory,
 #                   ask, burden, storage, first_hour
+#   make soak       kills, cuts and restarts under load for MINUTES=60, then 10,000 reads beside a writer; checked
+#                   against the database (`make test` does a little of each)
 #   make format     rewrite the sources as `make lint` wants them
 #   make clean      remove what the targets above made, but .venv
 
@@ -17,6 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $$python && break; done)
 WORKERS ?= 2
+MINUTES ?= 60
 ARGS ?=
 
 BIN := .venv/bin
@@ -26,7 +29,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard 
 COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
-.PHONY: install demo dev servers test check bench lint format types contracts clean
+.PHONY: install demo dev servers test check bench soak lint format types contracts clean
 
 install: .venv/.demo-installed
 
@@ -47,6 +50,10 @@ bench: $(addprefix bench-,$(BENCHES))
 
 bench-%: dev servers
 	PYTHONPATH=tests $(BIN)/python bench/$*.py $(ARGS)
+
+soak: dev servers
+	FLUX_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest tests/oracle/test_exactly_once.py \
+		tests/ledger/test_durability.py::test_readers_beside_a_writer_see_whole_commits $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

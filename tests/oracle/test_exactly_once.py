@@ -1,4 +1,8 @@
-"""Exactly once: `flux up` is killed again and again under load, and the ledger is as if it never had been."""
+"""Exactly once: `flux up` is killed again and again under load, and the ledger is as if it never had been.
+
+FLUX_SOAK_MINUTES=60 (`make soak`) does it for so long, in rounds of ten minutes on each server, each round with a new
+database and another seed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -28,6 +34,10 @@ PAIRS = (
     else ((15, "wal2json"), (18, "pgoutput"))
 )
 KILLS = 300 if LONG else 50
+SOAK_MINUTES = float(os.environ.get("FLUX_SOAK_MINUTES", "0"))
+ROUND_S = 600
+ROUNDS = max(1, round(SOAK_MINUTES * 60 / ROUND_S / len(PAIRS)))
+SOAK_S = SOAK_MINUTES * 60 / ROUNDS / len(PAIRS)
 SESSIONS = 6
 FLUX = Path(sys.executable).with_name("flux")
 
@@ -35,12 +45,12 @@ FLUX = Path(sys.executable).with_name("flux")
 class Shop:
     """A database under load, and the command line beside it."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, seed: int) -> None:
         self.database = database
         self.ledger = folder / "ledger"
         self.log = folder / "up.log"
         self.stop = threading.Event()
-        self.driver = Driver(database, SESSIONS, seed=f"{database.major} {database.plugin}")
+        self.driver = Driver(database, SESSIONS, seed=f"{database.major} {database.plugin} {seed}")
 
     def flux(self, *arguments: str) -> None:
         done = subprocess.run(
@@ -77,16 +87,32 @@ class Shop:
                 if "add" in statement:
                     added.pop()
 
+    def compact(self, for_s: float) -> None:
+        """Compact the ledger by hand, and be killed at it."""
+        process = subprocess.Popen(
+            [FLUX, "ledger", "compact"], env=self._environment(), stderr=subprocess.DEVNULL
+        )
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(for_s)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def cut(self) -> None:
+        """End the connection that streams, as an administrator does."""
+        with self.database.connect() as connection:
+            connection.execute("select pg_terminate_backend(pid) from pg_stat_replication")
+
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "FLUX_DSN": self.database.dsn, "FLUX_LEDGER": str(self.ledger)}
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(1200 if not LONG else 6 * 3600)
+@pytest.mark.timeout(1200 if not LONG and not SOAK_S else 6 * 3600)
+@pytest.mark.parametrize("seed", range(ROUNDS))
 @on(*PAIRS)
-def test_killed_again_and_again(database: Database, tmp_path: Path) -> None:
-    chance = random.Random(11)
-    shop = Shop(database, tmp_path)
+def test_killed_again_and_again(database: Database, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(11 + seed)
+    shop = Shop(database, tmp_path, seed)
     with database.connect() as connection:
         connection.execute(SETUP)
     shop.flux("init", "--yes", "--plugin", database.plugin, "--source", "oracle")
@@ -95,17 +121,24 @@ def test_killed_again_and_again(database: Database, tmp_path: Path) -> None:
     threads = [*shop.driver.start(10**9, shop.stop), threading.Thread(target=shop.alter)]
     threads[-1].start()
     try:
-        for kill in range(KILLS):
+        end, kill = time.monotonic() + SOAK_S, 0
+        while time.monotonic() < end if SOAK_S else kill < KILLS:
             process = shop.up()
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.4, 1.8))
+            for _ in range(2 if kill % 12 == 2 else 1):
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(chance.uniform(0.4, 1.8))
+                if kill % 12 == 2:
+                    shop.cut()
             if kill % 12 == 5:
                 database.server.kill9()
             elif kill % 12 == 11:
                 database.server.stop()
             process.send_signal(signal.SIGKILL)
             process.wait()
+            if kill % 12 == 8:
+                shop.compact(chance.uniform(0.3, 2.0))
             database.server.start()
+            kill += 1
     finally:
         shop.stop.set()
         shop.driver.join(threads)
