@@ -79,9 +79,11 @@ def gap_document(gap: Document) -> Document:
 
 
 def blame_document(relation: str, key: str, table: pa.Table) -> Document:
-    """Return `{"relation","key","exists","columns":[…]}`."""
+    """Return `{"relation","key","exists","columns":[…],"gaps":[…]}`; the gaps are those of all columns."""
     columns = []
+    gaps: list[Document] = []
     for row in rows_of(table):
+        gaps += [gap for gap in map(gap_document, row["gaps"] or ()) if gap not in gaps]
         document = {
             "column": row["column"],
             "value": row["value"],
@@ -107,7 +109,7 @@ def blame_document(relation: str, key: str, table: pa.Table) -> Document:
         if row.get("lossy"):
             document["lossy"] = True
         columns.append(document)
-    return {"relation": relation, "key": key, "exists": bool(columns), "columns": columns}
+    return {"relation": relation, "key": key, "exists": bool(columns), "columns": columns, "gaps": gaps}
 
 
 def position(lsn: int | None) -> str | None:

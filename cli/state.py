@@ -231,7 +231,7 @@ def blame(  # noqa: PLR0913, PLR0917 - the options of a command
         elif goal.format is Format.CSV:
             write_rows(flat_blame(columns), goal)
         else:
-            write_text(blame_lines(columns, _look(goal, subject)), goal)
+            write_text(blame_lines(columns, _look(goal, subject), document["gaps"]), goal)
         if not columns:
             raise not_there(reader, subject, moment, source)
 

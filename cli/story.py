@@ -229,8 +229,8 @@ def _changes(mutation: Document, look: Look) -> Iterator[str]:
         yield f"{name}: {old} → {look.value(pair['to'], lossy=column in lossy)}"
 
 
-def blame_lines(columns: Sequence[Document], look: Look) -> Iterator[str]:
-    """Yield the lines of a blame: column, value, when, who, and later attempts rolled back."""
+def blame_lines(columns: Sequence[Document], look: Look, gaps: Sequence[Document] = ()) -> Iterator[str]:
+    """Yield the lines of a blame: column, value, when, who, later attempts rolled back; then the gaps."""
     requests = [column["request_id"] for column in columns]
     requests += [attempt["request_id"] for column in columns for attempt in column["rolled_back"]]
     names = Names(requests)
@@ -248,6 +248,8 @@ def blame_lines(columns: Sequence[Document], look: Look) -> Iterator[str]:
         yield (line + ("   " + attempts[0] if attempts else "")).rstrip() + "\n"
         for attempt in attempts[1:]:
             yield f"{indent}   {attempt}\n"
+    for gap in gaps:
+        yield gap_line(gap, look)
 
 
 def _attempt(attempt: Document, names: Names, look: Look) -> str:

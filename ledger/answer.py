@@ -67,6 +67,7 @@ BLAME = pa.schema(
         ("seq", pa.uint64()),
         ("rolled_back", pa.list_(ATTEMPT)),
         ("lossy", pa.bool_()),  # the null may have been NaN or infinite
+        ("gaps", pa.list_(GAP)),  # that end after that change: another one may be missing
         ("source", TEXT),
         ("relation_id", pa.uint32()),
     ]
@@ -127,14 +128,19 @@ def history_row(line: Line, contexts: Contexts) -> dict[str, Any]:
 
 def gap_row(source: str, gap: Mapping[str, Any]) -> dict[str, Any]:
     """Return a gap as a row of `HISTORY`."""
-    told = {
+    told = gap_value(gap)
+    return {"source": source, "op": "gap", "at": gap["from_us"], "lsn": gap["from_lsn"], "gap": told}
+
+
+def gap_value(gap: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a gap as a value of `GAP`."""
+    return {
         "from_lsn": gap["from_lsn"],
         "to_lsn": gap["to_lsn"],
         "from_at": gap["from_us"],
         "to_at": gap["to_us"],
         "reason": gap["reason"],
     }
-    return {"source": source, "op": "gap", "at": gap["from_us"], "lsn": gap["from_lsn"], "gap": told}
 
 
 def labels(columns: Iterable[Known]) -> list[str]:

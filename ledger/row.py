@@ -183,11 +183,13 @@ def blame(asked: Asked, key: str) -> pa.Table:
     if life is None:
         return answer.BLAME.empty_table()
     contexts = _contexts(asked, [owner for owner in life.owners.values() if owner is not None])
+    gaps = _gaps(asked)
     rows = []
     for column in asked.shape.current or sorted(life.columns.values(), key=lambda one: one.order()):
         if column.col not in life.state:
             continue
         value, owner = life.state[column.col], life.owners.get(column.col)
+        given_lsn = owner.place_lsn if owner is not None else column.since_lsn
         given = {"op": "ddl", "lsn": column.since_lsn, **_ddl(asked, column.since_lsn)}
         rows.append(
             {
@@ -197,6 +199,11 @@ def blame(asked: Asked, key: str) -> pa.Table:
                 "relation_id": asked.relation.relation_id,
                 "lossy": value is None and column.is_lossy,
                 "rolled_back": _rolled_back(life, column.col, value, owner),
+                "gaps": [
+                    answer.gap_value(gap)
+                    for gap in gaps
+                    if gap["to_lsn"] is None or gap["to_lsn"] > given_lsn
+                ],
             }
             | (answer.owner_row(owner, contexts) if owner is not None else given)
         )

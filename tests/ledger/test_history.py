@@ -302,6 +302,8 @@ def test_gaps_lie_where_they_are(tmp_path: Path) -> None:
         assert gap["reason"] == "slot lost"
         assert gap["to_at"].microsecond == 5
         assert ledger.gaps().num_rows == 1
+        blamed = {one["column"]: one["gaps"] for one in ledger.blame("users", "42").to_pylist()}
+        assert blamed == {"id": [gap], "email": [gap], "plan": []}  # plan was given after it
 
 
 def test_lossy_columns_are_named(tmp_path: Path) -> None:
