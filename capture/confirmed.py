@@ -3,7 +3,7 @@
 A position that brought no rows is confirmed without a commit of the ledger. It is written here
 first, so that after a restart a slot that we advanced ourselves is told from one that someone else
 read from. Also keeps what the ledger's tables have no place for: when this generation of the slot
-began, and the tables that still wait for a new baseline.
+began, the tables that still wait for a new baseline, and the last commit read.
 
 The file is `confirmed-<source>.json`; each writing is whole or not there (new file, fsync, rename).
 """
@@ -15,6 +15,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from flux.model.batch import Position
 from flux.model.errors import LedgerDamaged, LedgerError
 
 
@@ -33,6 +34,16 @@ class Confirmed:
     """The ledger's position when this was written; a ledger below it was put back."""
     pending: tuple[int, ...] = ()
     """OIDs of tables that wait for a new baseline."""
+    last: Position | None = None
+    """The last commit read when this was written, with rows for the ledger or without."""
+
+    @property
+    def start_lsn(self) -> int:
+        """Where to read on: no later than the last commit read.
+
+        That one is looked for in the log (`position.check_log`); of a log that has it nothing is left out.
+        """
+        return self.confirmed_lsn if self.last is None else min(self.confirmed_lsn, self.last.end_lsn)
 
     def with_pending(self, pending: tuple[int, ...]) -> Confirmed:
         """Return a copy with other tables waiting."""
@@ -56,6 +67,7 @@ def read(ledger: Path, source: str) -> Confirmed | None:
     try:
         content = json.loads(text)
         content["pending"] = tuple(content["pending"])
+        content["last"] = Position(**content["last"]) if content.get("last") else None
         return Confirmed(**content)
     except (ValueError, TypeError, KeyError):
         raise LedgerDamaged(

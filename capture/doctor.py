@@ -255,7 +255,11 @@ def _slot(examined: _Examined) -> list[Finding]:
     if not rows:
         return [
             Finding(
-                "slot", "warn", f"there is no replication slot {name}", hint="flux up makes it", sql="flux up"
+                "slot",
+                "warn",
+                f"there is no replication slot {name}",
+                hint="flux up makes it; if there was one, it was dropped: flux up --resnapshot",
+                sql="flux up",
             )
         ]
     (row,) = rows
@@ -278,8 +282,8 @@ def _slot(examined: _Examined) -> list[Finding]:
                 "fault",
                 f"the replication slot {name} is lost",
                 why="the server removed log that was not read yet",
-                hint="`flux up` then records the gap and takes a new baseline",
-                sql=f"select pg_drop_replication_slot('{name}');",
+                hint="it records the gap, makes a new slot and takes a new baseline",
+                sql="flux up --resnapshot",
             )
         ]
     retained = f"{row['retained_bytes'] / _GIB:.1f} GiB of log kept for it"

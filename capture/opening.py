@@ -20,7 +20,7 @@ from flux.capture.baseline import Snapshot, adopt_snapshot, running_transactions
 from flux.capture.confirmed import Confirmed
 from flux.capture.meter import now_us
 from flux.capture.run import Run
-from flux.decoder import Decoder
+from flux.decoder import Decoder, commit_record
 from flux.decoder.slot import (
     SlotState,
     System,
@@ -31,7 +31,7 @@ from flux.decoder.slot import (
     read_slot,
     translate,
 )
-from flux.decoder.wire import Stream, open_stream
+from flux.decoder.wire import Stream, open_stream, read_log
 from flux.ledger.shapes import relations_table
 from flux.model.batch import CHANGES, CONTEXTS, DDL, TRANSACTIONS, Batch, Position
 from flux.model.errors import SlotError, SlotLost
@@ -79,6 +79,7 @@ def open_source(run: Run, *, busy_wait_s: float, resnapshot: bool) -> Opened:
         anew, every, reason = slot is None and stored is None and known is None, resnapshot, ""
         try:
             position.check(settings.slot, settings.plugin, system, slot, stored, known)
+            _check_log(settings.dsn, position.last_commit(stored, known))
         except SlotLost as lost:
             if not resnapshot:
                 raise
@@ -110,9 +111,9 @@ def identify_system(dsn: str | None) -> System:
 def stored_position(run: Run) -> position.Stored | None:
     """Return what the ledger says, in the words of `position`."""
     at = run.writer.position()
-    return (
-        None if at is None else position.Stored(at.system_identifier, at.timeline, at.commit_lsn, at.end_lsn)
-    )
+    if at is None:
+        return None
+    return position.Stored(at.system_identifier, at.timeline, at.commit_lsn, at.end_lsn, at.at_us)
 
 
 def relations_batch(relations: list[Relation], at: Position) -> Batch:
@@ -126,6 +127,15 @@ def relations_batch(relations: list[Relation], at: Position) -> Batch:
         position=at,
         confirm_lsn=0,
     )
+
+
+def _check_log(dsn: str | None, last: Position | None) -> None:
+    """Refuse a server whose log took another way before the ledger's position."""
+    where = None if last is None else commit_record.span(last)
+    if last is None or where is None:
+        return
+    log = read_log(dsn, *where)
+    position.check_log(last, None if log is None else commit_record.holds(log, last))
 
 
 def _free_slot(run: Run, connection: psycopg.Connection[Any], busy_wait_s: float) -> SlotState | None:
@@ -227,14 +237,14 @@ def _start(
         settings.dsn,
         slot=settings.slot,
         plugin=settings.plugin,
-        start_lsn=known.confirmed_lsn,
+        start_lsn=known.start_lsn,
         feedback_interval_s=bounds.feedback_interval_s,
         queue_bytes_max=bounds.queue_bytes_max,
     )
     try:
         if snapshot is not None:
             _begin(run, system, snapshot, exact_numbers=stream.exact_numbers)
-        relations = run.writer.relations(known.confirmed_lsn)
+        relations = run.writer.relations(known.start_lsn)
         if not stream.exact_numbers and (told := lossy.warning(relations)):
             run.say(told)
         at = run.writer.position()
@@ -243,7 +253,7 @@ def _start(
             relations=relations,
             lookup=lambda relation: _look_up(connection, relation, lossy=not stream.exact_numbers),
             position=None if at is None else Position(at.commit_lsn, at.end_lsn, at.at_us),
-            start_lsn=known.confirmed_lsn,
+            start_lsn=known.start_lsn,
             xid_near=_recent_xid(connection),
         )
         done = {each.relation_id for each in run.writer.baselines() if each.lsn >= known.generation_lsn}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from flux.capture.confirmed import Confirmed
 from flux.decoder.slot import SlotState, System
+from flux.model.batch import Position
 from flux.model.errors import SlotError, SlotLost, SourceError
 from flux.model.lsn import lsn_text
 
@@ -24,6 +25,7 @@ class Stored:
     timeline: int
     commit_lsn: int
     end_lsn: int
+    at_us: int = 0
 
 
 def check(
@@ -54,6 +56,28 @@ def check(
     if slot.lost:
         raise _lost(f"the slot {slot_name!r} has lost its log", _invalid(slot))
     _check_reach(slot, stored, confirmed)
+
+
+def last_commit(stored: Stored | None, confirmed: Confirmed | None) -> Position | None:
+    """Return the last commit that was in the log; `check_log` wants to be told whether it still is."""
+    known = [confirmed.last] if confirmed is not None and confirmed.last is not None else []
+    if stored is not None:
+        known.append(Position(stored.commit_lsn, stored.end_lsn, stored.at_us))
+    return max(known, key=lambda commit: commit.end_lsn, default=None)
+
+
+def check_log(last: Position, is_there: bool | None) -> None:
+    """Refuse a log that reaches beyond the ledger's position and does not hold the last commit.
+
+    The slot that a backup brings back keeps the log from before the backup on, so this log can be looked at;
+    where it cannot (None), it was removed because the slot is past it.
+    """
+    if is_there is False:
+        raise _lost(
+            "the server's log is not the one that the ledger has read",
+            f"the commit at {lsn_text(last.commit_lsn)} is another one now: a restored backup, "
+            "which has been written to since",
+        )
 
 
 def check_resnapshot(consistent_point: int, stored: Stored | None) -> None:
@@ -118,7 +142,7 @@ def _check_reach(slot: SlotState, stored: Stored | None, confirmed: Confirmed | 
         raise _lost(
             f"the slot {slot.slot!r} is ahead of the ledger",
             f"it was confirmed up to {lsn_text(slot.confirmed_lsn)}, we have confirmed {lsn_text(ours)}: "
-            "something else read from it, or it was made anew",
+            "something else read from it, it was made anew, or the ledger is an older copy",
         )
 
 

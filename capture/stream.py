@@ -238,10 +238,13 @@ class Session:
         if lsn <= self._stream.confirmed_lsn:
             return
         stored = self._run.writer.position()
-        if stored is None or lsn > stored.end_lsn:
-            self._save(
-                replace(self._confirmed, confirmed_lsn=lsn, commit_lsn=stored.commit_lsn if stored else 0)
-            )
+        # Reading begins before what was confirmed: the file must not go back to that.
+        if lsn > max(self._confirmed.confirmed_lsn, stored.end_lsn if stored else 0):
+            commit_lsn = stored.commit_lsn if stored else 0
+            last = self._confirmed.last
+            if self._last is not None and self._last.position.end_lsn > (last.end_lsn if last else 0):
+                last = self._last.position
+            self._save(replace(self._confirmed, confirmed_lsn=lsn, commit_lsn=commit_lsn, last=last))
         self._stream.confirm(lsn)
         self._run.meter.update(confirmed_lsn=lsn)
 

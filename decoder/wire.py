@@ -43,6 +43,8 @@ QUEUE_BYTES_MAX = 32 << 20
 """Received and not yet taken; beyond it the socket is left alone, which slows the server down."""
 CLOSE_TIMEOUT_S = 2.0
 """Bound on the polite end of a stream."""
+READ_LOG_TIMEOUT_S = 5.0
+"""Bound on looking at a piece of the log itself."""
 
 HEADER_BYTES = 25
 """Of a 'w' message: kind, start, end, server's clock."""
@@ -378,6 +380,36 @@ def open_stream(
         queue_bytes_max=queue_bytes_max,
         confirmed_lsn=start_lsn,
     )
+
+
+def read_log(dsn: str | None, start_lsn: int, end_lsn: int) -> bytes | None:
+    """Return the log itself between two positions; None when the server does not give it, or not in time.
+
+    It has been removed, or this server streams no physical log. Raises `Unreachable`.
+    """
+    connection = connect_replication(dsn)
+    conn = connection.pgconn
+    deadline = time.monotonic() + READ_LOG_TIMEOUT_S
+    log = b""
+    try:
+        command = f"START_REPLICATION PHYSICAL {lsn_text(start_lsn)}"
+        execute(connection, command, doing="read the log")
+        while len(log) < end_lsn - start_lsn and time.monotonic() < deadline:
+            length, data = conn.get_copy_data(1)
+            if length > 0 and data[0] == 0x77:  # 'w'
+                log += data[HEADER_BYTES:]
+            elif length < 0:
+                return None
+            elif length == 0:
+                poll = select.poll()
+                poll.register(conn.socket, select.POLLIN)
+                poll.poll(100)
+                conn.consume_input()
+    except (FluxError, psycopg.Error):
+        return None
+    finally:
+        connection.close()
+    return log[: end_lsn - start_lsn]
 
 
 def _start(

@@ -103,18 +103,23 @@ class Server:
     @classmethod
     def create(cls, installation: Installation, settings: Mapping[str, str] | None = None) -> Server:
         """Make a new data folder; `settings` are added to SETTINGS, or replace them."""
-        user = _unprivileged_user() if os.geteuid() == 0 else None
-        base = Path(tempfile.mkdtemp(prefix="flux-pg-", dir=_FOLDER))
-        installation = _reachable(installation, base, user)
-        if user is not None:
-            shutil.chown(base, user, pwd.getpwnam(user).pw_gid)
-        server = cls(installation, base, user, free_port())
+        server = cls.place(installation)
         try:
             server._initialise({**SETTINGS, **(settings or {})})
         except BaseException:
             server.close()
             raise
         return server
+
+    @classmethod
+    def place(cls, installation: Installation) -> Server:
+        """Make a place for a server whose data folder is yet to come (`servers.copies`)."""
+        user = _unprivileged_user() if os.geteuid() == 0 else None
+        base = Path(tempfile.mkdtemp(prefix="flux-pg-", dir=_FOLDER))
+        installation = _reachable(installation, base, user)
+        if user is not None:
+            shutil.chown(base, user, pwd.getpwnam(user).pw_gid)
+        return cls(installation, base, user, free_port())
 
     @property
     def major(self) -> int:
@@ -227,6 +232,20 @@ class Server:
             for (name,) in rows:
                 with contextlib.suppress(psycopg.errors.DependentObjectsStillExist):
                     connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs as its user, in its folder; raise with what it printed."""
+        done = subprocess.run(
+            [self.installation.program(program), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=START_S_MAX,
+            check=False,
+            **self._identity() | {"cwd": self._base},
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{program} of {self} failed:\n{done.stdout}")
 
     def log_text(self) -> str:
         """Return the server's log so far."""

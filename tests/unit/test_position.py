@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from flux.capture.confirmed import Confirmed
-from flux.capture.position import Stored, check, check_resnapshot
+from flux.capture.position import Stored, check, check_log, check_resnapshot, last_commit
 from flux.decoder.slot import SlotState, System
+from flux.model.batch import Position
 from flux.model.errors import SlotError, SlotLost, SourceError
 
 SYSTEM = System("42", 1, 1000, "shop")
@@ -93,3 +94,17 @@ def test_a_baseline_before_what_is_stored_is_refused() -> None:
     check_resnapshot(1, None)
     with pytest.raises(SourceError, match="new name"):
         check_resnapshot(500, STORED)
+
+
+def test_the_last_commit_known_is_looked_for() -> None:
+    stored, idle = Stored("42", 1, 490, 500, 7), Position(590, 600, 8)
+    assert last_commit(None, None) is None
+    assert last_commit(None, CONFIRMED) is None
+    assert last_commit(stored, CONFIRMED) == Position(490, 500, 7)
+    assert last_commit(stored, replace(CONFIRMED, last=idle)) == idle
+    assert last_commit(replace(stored, commit_lsn=690, end_lsn=700), replace(CONFIRMED, last=idle)) != idle
+    check_log(idle, True)
+    check_log(idle, None)  # nobody can tell
+    with pytest.raises(SlotLost, match="not the one that the ledger has read") as caught:
+        check_log(idle, False)
+    assert "--resnapshot" in caught.value.hint

@@ -1,0 +1,1 @@
+"""Capture over a bad network, onto a slow disk, and for a long time."""
