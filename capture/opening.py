@@ -84,6 +84,10 @@ def open_source(run: Run, *, busy_wait_s: float, resnapshot: bool) -> Opened:
             if not resnapshot:
                 raise
             anew, reason = True, f"{lost.what}: {lost.why}"
+            before = known or stored
+            if before is not None and before.system_identifier != system.system_identifier:
+                relations = run.writer.relations(stored.end_lsn if stored else 0)
+                position.check_relations(relations, _described(connection))
         if anew:
             known, snapshot = _make_slot(run, connection, system, slot, stored, reason)
         elif known is None:
@@ -279,11 +283,14 @@ def _begin(run: Run, system: System, snapshot: Snapshot, *, exact_numbers: bool)
 
 def _tracked(connection: psycopg.Connection[Any]) -> tuple[int, ...]:
     """Return the OIDs of the tracked tables, roots only."""
+    return tuple(sorted({relation.root_id for relation in _described(connection)}))
+
+
+def _described(connection: psycopg.Connection[Any]) -> list[Relation]:
     try:
-        relations = source.describe(connection)
+        return source.describe(connection)
     except psycopg.Error as error:
         raise translate(error, doing="describe the tracked tables") from None
-    return tuple(sorted({relation.root_id for relation in relations}))
 
 
 def _look_up(connection: psycopg.Connection[Any], relation: int | str, *, lossy: bool) -> Relation | None:

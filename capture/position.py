@@ -6,6 +6,7 @@ happen is told apart here and refused. `flux up --resnapshot` then records the g
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flux.capture.confirmed import Confirmed
@@ -13,8 +14,11 @@ from flux.decoder.slot import SlotState, System
 from flux.model.batch import Position
 from flux.model.errors import SlotError, SlotLost, SourceError
 from flux.model.lsn import lsn_text
+from flux.model.relation import Relation
 
 _REMEDY = "`flux up --resnapshot` records the gap, makes a new slot and a new baseline of every table"
+
+_NEW_NAME = "capture it under a new name: `flux init --source NEWNAME`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,29 @@ def check_resnapshot(consistent_point: int, stored: Stored | None) -> None:
             "cannot continue this source in this ledger",
             why=f"the server's log is at {lsn_text(consistent_point)}, before the ledger's "
             f"{lsn_text(stored.end_lsn)}: what happens now would sort before what is stored",
-            hint="capture it under a new name: `flux init --source NEWNAME`",
+            hint=_NEW_NAME,
+        )
+
+
+def check_relations(stored: Iterable[Relation], found: Iterable[Relation]) -> None:
+    """Refuse a cluster in which an OID or a column's number means something else than in the ledger.
+
+    An upgrade keeps them; a dump restored elsewhere gives them anew, and the rows of one table would go on as
+    those of another. `stored` are versions in their order, the last one counts.
+    """
+    known = {relation.relation_id: relation for relation in stored}
+    for relation in found:
+        before = known.get(relation.relation_id, relation)
+        names = {column.attnum: column.name for column in before.columns if column.attnum}
+        if before.relation == relation.relation and all(
+            names.get(column.attnum, column.name) == column.name for column in relation.columns
+        ):
+            continue
+        raise SourceError(
+            "cannot continue this source in this ledger",
+            why=f"in this cluster {relation.relation} and its columns have numbers that the ledger knows "
+            "as others: a dump was restored, or something was renamed",
+            hint=_NEW_NAME,
         )
 
 

@@ -288,6 +288,18 @@ def test_a_major_upgrade(new_server: NewServer, tmp_path: Path) -> None:
     rig.execute("update item set name = 'unseen' where id = 1")
     lost(rig, "another database cluster", ("baseline", "1"))
 
+    # As after a dump was restored: the table's OID is another table's.
+    old.start()
+    moved(rig, old)
+    rig.execute("alter table item rename to thing")
+    with pytest.raises(SourceError, match="numbers that the ledger knows as others") as caught:
+        rig.once(resnapshot=True)
+    assert "flux init --source NEWNAME" in caught.value.hint
+    rig.execute("alter table thing rename to item", "alter table item rename name to title")
+    with pytest.raises(SourceError, match="numbers that the ledger knows as others"):
+        rig.once(resnapshot=True)
+    assert rig.ask("select count(*) from gaps") == [(1,)]
+
 
 @on((15, "wal2json"), (18, "pgoutput"))
 def test_every_commit_is_found_in_the_log(rig: Rig) -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from flux.capture.confirmed import Confirmed
-from flux.capture.position import Stored, check, check_log, check_resnapshot, last_commit
+from flux.capture.position import Stored, check, check_log, check_relations, check_resnapshot, last_commit
 from flux.decoder.slot import SlotState, System
 from flux.model.batch import Position
 from flux.model.errors import SlotError, SlotLost, SourceError
+from flux.model.relation import Column, Relation
 
 SYSTEM = System("42", 1, 1000, "shop")
 SLOT = SlotState(
@@ -108,3 +109,23 @@ def test_the_last_commit_known_is_looked_for() -> None:
     with pytest.raises(SlotLost, match="not the one that the ledger has read") as caught:
         check_log(idle, False)
     assert "--resnapshot" in caught.value.hint
+
+
+def test_in_another_cluster_a_number_must_mean_the_same() -> None:
+    one = table(7, "public.item", "id", "name")
+    check_relations([], [one])
+    check_relations([table(7, "public.old", "id"), one], [one, table(8, "public.note", "id")])
+    check_relations([one], [table(7, "public.item", "id")])  # a column was dropped
+    check_relations([table(9, "public.item", "id")], [one])  # another OID: a table of its own
+    for found in (table(7, "public.note", "id", "name"), table(7, "public.item", "name", "id")):
+        with pytest.raises(SourceError, match="cannot continue this source") as caught:
+            check_relations([one], [found])
+        assert "NEWNAME" in caught.value.hint
+
+
+def table(oid: int, name: str, *columns: str) -> Relation:
+    numbered = [
+        Column(column, "text", number, is_key=False, not_null=False, missing=None)
+        for number, column in enumerate(columns, 1)
+    ]
+    return Relation(oid, name, oid, name, 0, tuple(numbered), (), "d", tuple(columns), ())
