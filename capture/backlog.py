@@ -87,7 +87,11 @@ class Backlog:
             if time.monotonic() < self._retry_at:
                 return None
             self._covered = tuple(self._waiting)
-            self._preparation = Preparation(self._run.settings.dsn, self._run.stop)
+            self._preparation = Preparation(
+                self._run.settings.dsn,
+                timeout_s=self._run.settings.bounds.copy_timeout_s,
+                stop=self._run.stop,
+            )
         try:
             self._snapshot = self._preparation.ready()
         except SourceError as error:

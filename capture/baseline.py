@@ -52,9 +52,12 @@ class Snapshot:
         return [replace(relation, lsn=self.lsn) for relation in described]
 
 
-def adopt_snapshot(dsn: str | None, made: NewSlot) -> Snapshot:
-    """Open a transaction on the snapshot of a slot just made; the slot's connection may then go."""
-    connection = source.connect(dsn, application_name="flux baseline")
+def adopt_snapshot(dsn: str | None, made: NewSlot, *, timeout_s: float) -> Snapshot:
+    """Open a transaction on the snapshot of a slot just made; the slot's connection may then go.
+
+    A server that is silent on it for `timeout_s` is given up.
+    """
+    connection = source.connect(dsn, application_name="flux baseline", answer_timeout_s=timeout_s)
     try:
         for name in ("wire/session.sql", "capture/snapshot_session.sql"):
             connection.execute(sql.text(name))
@@ -69,13 +72,13 @@ def adopt_snapshot(dsn: str | None, made: NewSlot) -> Snapshot:
     return Snapshot(made.consistent_point, row[0] if row else 0, connection)
 
 
-def take_snapshot(dsn: str | None, *, stop: Stop) -> Snapshot:
+def take_snapshot(dsn: str | None, *, timeout_s: float, stop: Stop) -> Snapshot:
     """Take a snapshot at an exact position by means of a temporary slot, which ends with this call."""
     name = f"flux_snapshot_{os.getpid()}_{secrets.token_hex(4)}"
     # The plugin does not matter for a snapshot, and this one every server has.
     made = create_slot(dsn, name, "pgoutput", temporary=True, stop=stop)
     try:
-        return adopt_snapshot(dsn, made)
+        return adopt_snapshot(dsn, made, timeout_s=timeout_s)
     finally:
         made.connection.close()
 
@@ -83,12 +86,12 @@ def take_snapshot(dsn: str | None, *, stop: Stop) -> Snapshot:
 class Preparation:
     """A snapshot being taken in a thread: a new slot waits for the transactions that run now."""
 
-    def __init__(self, dsn: str | None, stop: Stop) -> None:
+    def __init__(self, dsn: str | None, *, timeout_s: float, stop: Stop) -> None:
         self._given_up = threading.Event()
         self._snapshot: Snapshot | None = None
         self._error: FluxError | None = None
         self._thread = threading.Thread(
-            target=self._take, args=(dsn, stop), name="flux-snapshot", daemon=True
+            target=self._take, args=(dsn, timeout_s, stop), name="flux-snapshot", daemon=True
         )
         self._thread.start()
 
@@ -107,9 +110,12 @@ class Preparation:
         if self._snapshot is not None:
             self._snapshot.close()
 
-    def _take(self, dsn: str | None, stop: Stop) -> None:
+    def _take(self, dsn: str | None, timeout_s: float, stop: Stop) -> None:
+        def given_up() -> bool:
+            return stop() or self._given_up.is_set()
+
         try:
-            self._snapshot = take_snapshot(dsn, stop=lambda: stop() or self._given_up.is_set())
+            self._snapshot = take_snapshot(dsn, timeout_s=timeout_s, stop=given_up)
         except FluxError as error:
             self._error = error
 

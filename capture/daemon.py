@@ -60,7 +60,7 @@ def run(settings: Settings, *, say: Say, stop: threading.Event | None = None) ->
         try:
             complete = _sessions(shared)
         except FluxError as error:
-            meter.update(last_error=error.what)
+            meter.update(last_error=_reason(error))
             raise
         finally:
             if pages is not None:
@@ -96,8 +96,9 @@ def _sessions(shared: Run) -> bool:
                 raise
             failures = 1 if shared.meter.read().state == "streaming" else failures + 1
             wait_s = backoff_s(failures, bounds.backoff_min_s, bounds.backoff_max_s, random.random())  # noqa: S311
-            shared.meter.update(state="waiting", last_error=error.what)
-            shared.say(f"{error.what}: {error.why}; trying again in {wait_s:.1f} s")
+            # Whatever was caught up with: what the server does meanwhile is not known.
+            shared.meter.update(state="waiting", caught_up=False, last_error=_reason(error))
+            shared.say(f"{_reason(error)}; trying again in {wait_s:.1f} s")
             _last_status(shared.settings, shared.meter)
             shared.wait(wait_s)
             shared.meter.add(reconnects=1)
@@ -123,6 +124,10 @@ def backoff_s(failures: int, least_s: float, most_s: float, chance: float) -> fl
     """Return the next wait: doubling, bounded, spread over its upper half by `chance` (0 to 1)."""
     whole = min(most_s, least_s * 2.0 ** min(failures - 1, 30))
     return whole * (0.5 + 0.5 * chance)
+
+
+def _reason(error: FluxError) -> str:
+    return f"{error.what}: {error.why}" if error.why else error.what
 
 
 def _listen(settings: Settings, meter: Meter, say: Say) -> Pages | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psycopg
 
@@ -36,7 +37,10 @@ class Heartbeat:
         self._closing = False
         self._error: FluxError | None = None
         self._sent = 0
-        self._connection = source.connect(dsn, application_name="flux heartbeat")
+        # The server ends what takes longer than `timeout_s`; one that does not is not there.
+        self._connection = source.connect(
+            dsn, application_name="flux heartbeat", answer_timeout_s=2 * timeout_s
+        )
         self._thread = threading.Thread(target=self._run, name="flux-heartbeat", daemon=True)
         self._thread.start()
 
@@ -70,8 +74,10 @@ class Heartbeat:
             self._changed.notify()
         self._thread.join(1.0)
         if self._thread.is_alive():
-            self._connection.cancel_safe(timeout=2.0)
-            self._thread.join(self._timeout_s)
+            # Without an answer to that the thread ends by its own bound, and nobody waits for it.
+            with suppress(psycopg.Error):
+                self._connection.cancel_safe(timeout=2.0)
+                self._thread.join(self._timeout_s)
 
     def _run(self) -> None:
         beat = sql.text("capture/heartbeat.sql")

@@ -69,7 +69,9 @@ def open_source(run: Run, *, busy_wait_s: float, resnapshot: bool) -> Opened:
     slot stays in use for `busy_wait_s`, `Unreachable`, `SourceError`, `LedgerError`.
     """
     settings = run.settings
-    connection = source.connect(settings.dsn, application_name="flux")
+    connection = source.connect(
+        settings.dsn, application_name="flux", answer_timeout_s=settings.bounds.answer_timeout_s
+    )
     snapshot: Snapshot | None = None
     try:
         system = identify_system(settings.dsn)
@@ -177,7 +179,7 @@ def _make_slot(
         run.say(f"making the slot {settings.slot}: waits for {waiting} running transactions to end")
     made = create_slot(settings.dsn, settings.slot, settings.plugin, stop=run.stop)
     try:
-        snapshot = adopt_snapshot(settings.dsn, made)
+        snapshot = adopt_snapshot(settings.dsn, made, timeout_s=settings.bounds.copy_timeout_s)
     finally:
         made.connection.close()
     try:
@@ -243,6 +245,7 @@ def _start(
         plugin=settings.plugin,
         start_lsn=known.start_lsn,
         feedback_interval_s=bounds.feedback_interval_s,
+        receive_timeout_s=bounds.receive_timeout_s,
         queue_bytes_max=bounds.queue_bytes_max,
     )
     try:

@@ -22,6 +22,12 @@ class Bounds:
     """Between two commits of the ledger; a row after a quiet time does not wait."""
     feedback_interval_s: float = 10.0
     """The server hears of us at least this often (or three times in its wal_sender_timeout)."""
+    receive_timeout_s: float = 60.0
+    """A server that is asked and says nothing for so long is gone (not below its wal_sender_timeout)."""
+    answer_timeout_s: float = 60.0
+    """Bound on the answer to a question about a relation, a slot."""
+    copy_timeout_s: float = 600.0
+    """A baseline's connection may be silent this long: for a lock, or over dead rows."""
     heartbeat_interval_s: float = 10.0
     """Between heartbeats while nothing is unresolved."""
     heartbeat_urgent_s: float = 0.3

@@ -1,8 +1,9 @@
 """The source database: connecting to it, and what it says about itself and its tables.
 
 Promises: no password and no part of a malformed connection string appears in an error. A connection
-is in autocommit mode. A relation's description is the one that the messages in the log carry
-(`flux.describe`, sql/postgres/050_relations.sql), so both sides speak of the same columns.
+is in autocommit mode, and a dead network ends it. A relation's description is the one that the
+messages in the log carry (`flux.describe`, sql/postgres/050_relations.sql), so both sides speak of the
+same columns.
 Source: PostgreSQL documentation, "Database Connection Control Functions", for the order in which an
 absent setting is looked for (service file, PG* variables, passfile, defaults).
 """
@@ -15,9 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import pq
+from psycopg.abc import RV, PQGen
 from psycopg.rows import dict_row
 
 from flux import sql
+from flux.decoder.slot import NETWORK
 from flux.model.errors import Invariant, SourceError, Unreachable, UsageError
 from flux.model.relation import Column, Relation
 
@@ -67,8 +71,35 @@ class Plugin:
     """False for wal2json before 2.6: NaN and infinities of numbers arrive as null."""
 
 
-def connect(dsn: str | None, *, application_name: str = "flux") -> psycopg.Connection[tuple[Any, ...]]:
+class _Bounded(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is given up when an answer does not come in time.
+
+    The kernel's own probes do not see every silence: a balancer or a stopped server may keep the
+    socket open.
+    """
+
+    answer_timeout_s: float | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait as psycopg does, with our bound unless the caller has one."""
+        try:
+            return super().wait(gen, interval, timeout or self.answer_timeout_s)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None or self.pgconn.status != pq.ConnStatus.OK:
+                raise
+            # What the answer would belong to is not known any more.
+            self.close()
+            message = f"the server did not answer for {timeout or self.answer_timeout_s:g} s"
+            raise psycopg.OperationalError(message) from None
+
+
+def connect(
+    dsn: str | None, *, application_name: str = "flux", answer_timeout_s: float | None = None
+) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect to `dsn`, or to what libpq's environment names; autocommit.
+
+    `answer_timeout_s` bounds every wait for the server on this connection; None is for what may wait
+    for others (locks, a long copy).
 
     Raises `UsageError` if the string cannot be read, `Unreachable` if nobody answers as hoped.
     """
@@ -87,14 +118,17 @@ def connect(dsn: str | None, *, application_name: str = "flux") -> psycopg.Conne
     options: dict[str, Any] = {"application_name": application_name, "client_encoding": "utf8"}
     if "connect_timeout" not in given:
         options["connect_timeout"] = CONNECT_TIMEOUT_S
+    options.update({name: value for name, value in NETWORK.items() if name not in given})
     try:
-        return psycopg.connect(conninfo, autocommit=True, **options)
+        connection = _Bounded.connect(conninfo, autocommit=True, **options)
     except psycopg.OperationalError as error:
         raise Unreachable(
             f"cannot connect to the database ({place or 'as libpq finds it: PGHOST, PGSERVICE, …'})",
             why=_one_line(error),
             hint="check --dsn (or FLUX_DSN, DATABASE_URL, PGHOST), and that the server runs and lets you in",
         ) from None
+    connection.answer_timeout_s = answer_timeout_s
+    return connection
 
 
 def facts(connection: psycopg.Connection[Any]) -> Facts:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,6 +29,24 @@ from flux.model.lsn import parse_lsn
 
 CONNECT_TIMEOUT_S = 10
 """Bound on making a connection, unless the connection string has its own."""
+
+ANSWER_TIMEOUT_S = 60.0
+"""Bound on the answer to a command that waits for nothing on the server."""
+
+NETWORK: Mapping[str, int] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+"""Unless the connection string says otherwise: a dead network ends as an error after 30 s, not as silence.
+
+The last one bounds what was sent and is not acknowledged: the kernel makes no probes meanwhile, and would
+try again for a quarter of an hour.
+"""
+
+_CANCEL_TIMEOUT_S = 2.0
+"""A cancellation is a courtesy: nobody waits longer for a server that is not there."""
 
 _POLL_S = 0.1
 """How often a wait for the server asks whether it should stop."""
@@ -100,8 +119,7 @@ def connect_replication(dsn: str | None, *, application_name: str = "flux") -> p
         settings["replication"] = "database"
         settings["application_name"] = application_name
         settings.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
-        # A dead network must end as an error, not as silence: 30 s without an answer to a probe.
-        for name, value in {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}.items():
+        for name, value in NETWORK.items():
             settings.setdefault(name, value)
         connection = psycopg.connect(make_conninfo("", **settings), autocommit=True)
     except psycopg.Error as error:
@@ -139,7 +157,8 @@ def create_slot(
         command = (
             f"CREATE_REPLICATION_SLOT {quote_name(slot)} {kind} {quote_name(plugin)} (SNAPSHOT 'export')"
         )
-        row = execute(connection, command, doing=f"create the slot {slot!r}", slot=slot, stop=stop)[0]
+        doing = f"create the slot {slot!r}"
+        row = execute(connection, command, doing=doing, slot=slot, stop=stop, timeout_s=None)[0]
         return NewSlot(parse_lsn(row[1] or "0/0"), row[2] or "", connection)
     except BaseException:
         connection.close()
@@ -181,15 +200,19 @@ def execute(
     doing: str,
     slot: str | None = None,
     stop: Stop | None = None,
+    timeout_s: float | None = ANSWER_TIMEOUT_S,
 ) -> list[list[str | None]]:
-    """Run a command by the simple protocol (a walsender knows no other); return its rows as text."""
+    """Run a command by the simple protocol (a walsender knows no other); return its rows as text.
+
+    Raises `Unreachable` when the server says nothing for `timeout_s`; None: it may wait for others.
+    """
     conn = connection.pgconn
     try:
         conn.send_query(command.encode())
         rows: list[list[str | None]] = []
         failure: pq.abc.PGresult | None = None
         while True:
-            await_result(conn, doing=doing, stop=stop)
+            await_result(conn, doing=doing, stop=stop, timeout_s=timeout_s)
             result = conn.get_result()
             if result is None:
                 break
@@ -198,6 +221,10 @@ def execute(
             if result.status in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.NONFATAL_ERROR):
                 failure = result
             rows.extend(_rows(result))
+    except Interrupted:
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+        raise
     except psycopg.Error as error:
         raise translate(error, doing=doing, slot=slot) from None
     if failure is not None:
@@ -205,10 +232,11 @@ def execute(
     return rows
 
 
-def await_result(
-    conn: pq.abc.PGconn, *, doing: str, stop: Stop | None, timeout_s: float | None = None
-) -> None:
-    """Wait until get_result() will not block; ends with `Interrupted` when `stop` says so."""
+def await_result(conn: pq.abc.PGconn, *, doing: str, stop: Stop | None, timeout_s: float | None) -> None:
+    """Wait until get_result() will not block.
+
+    Ends with `Interrupted` when `stop` says so, with `Unreachable` after `timeout_s`.
+    """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     poll = select.poll()
     while True:
@@ -216,10 +244,13 @@ def await_result(
         if not unsent and not conn.is_busy():
             return
         if stop is not None and stop():
-            conn.get_cancel().cancel()
             raise Interrupted(f"stopped while waiting to {doing}")
         if deadline is not None and time.monotonic() > deadline:
-            return
+            raise Unreachable(
+                f"cannot {doing}",
+                why=f"the server did not answer for {timeout_s:g} s",
+                hint="is the network up? `flux up` tries again by itself",
+            )
         poll.register(conn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
         if poll.poll(int(_POLL_S * 1000)):
             conn.consume_input()

@@ -2,9 +2,9 @@
 
 Promises: messages come out whole and in the server's order; feedback goes out on a timer of its
 own, also while the consumer is busy or the queue is full; memory is bounded by `queue_bytes_max`
-and one message; when the server goes away, what had arrived is still handed out, then the error is
-raised. Assumes: one consumer thread. Does not: look into a message (that is the decoder's), store,
-or reconnect (that is capture's).
+and one message; when the server goes away, or says nothing though asked, what had arrived is still
+handed out, then the error is raised. Assumes: one consumer thread. Does not: look into a message
+(that is the decoder's), store, or reconnect (that is capture's).
 
 Source: PostgreSQL documentation, "Streaming Replication Protocol" (START_REPLICATION, XLogData,
 Primary keepalive message, Standby status update).
@@ -39,6 +39,11 @@ from flux.model.lsn import lsn_text
 
 FEEDBACK_INTERVAL_S = 10.0
 """The server hears of us at least this often; a third of wal_sender_timeout if that is less."""
+RECEIVE_TIMEOUT_S = 60.0
+"""A server that is asked and says nothing for so long is gone; not below its own wal_sender_timeout.
+
+As wal_receiver_timeout of a standby: a server that decodes what it has nothing to send of still answers.
+"""
 QUEUE_BYTES_MAX = 32 << 20
 """Received and not yet taken; beyond it the socket is left alone, which slows the server down."""
 CLOSE_TIMEOUT_S = 2.0
@@ -92,6 +97,7 @@ class Stream:
         *,
         exact_numbers: bool,
         feedback_interval_s: float,
+        receive_timeout_s: float,
         queue_bytes_max: int,
         confirmed_lsn: int,
     ) -> None:
@@ -101,6 +107,7 @@ class Stream:
         """The newest log position that the server spoke of."""
         self._connection = connection
         self._feedback_interval_s = feedback_interval_s
+        self._receive_timeout_s = receive_timeout_s
         self._queue_bytes_max = queue_bytes_max
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
@@ -112,6 +119,8 @@ class Stream:
         self._reply_asked = False
         self._confirmed_lsn = confirmed_lsn
         self._feedback_due = 0.0
+        self._heard_at = time.monotonic()
+        self._asked_at: float | None = None  # a sign of life was asked for, and none has come
         self._closing = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -300,14 +309,23 @@ class Stream:
 
     def _feed_back(self, conn: pq.abc.PGconn) -> None:
         now = time.monotonic()
+        ask = self._asked_at is None and now >= self._silent_at
         with self._lock:
-            if now < self._feedback_due:
+            if now < self._feedback_due and not ask:
                 return
             confirmed = self._confirmed_lsn
             self._feedback_due = now + self._feedback_interval_s
+        if ask:
+            self._asked_at = now
         clock_us = time.time_ns() // 1000 - _POSTGRES_EPOCH_US
         # Written, flushed and applied are one to us: durable in the ledger.
-        conn.put_copy_data(_FEEDBACK.pack(b"r", confirmed, confirmed, confirmed, clock_us, 0))
+        conn.put_copy_data(_FEEDBACK.pack(b"r", confirmed, confirmed, confirmed, clock_us, ask))
+
+    @property
+    def _silent_at(self) -> float:
+        """When the server has been silent for too long: first it is asked, then given up."""
+        since = self._heard_at if self._asked_at is None else self._asked_at
+        return since + self._receive_timeout_s / 2
 
     def _wait(self, conn: pq.abc.PGconn, *, paused: bool) -> None:
         """Wait for the socket, a wake-up or the next feedback; then read unless `paused`."""
@@ -317,12 +335,24 @@ class Stream:
         if events:
             poll.register(conn.socket, events)
         poll.register(self._wake_read, select.POLLIN)
-        timeout_s = max(0.0, self._feedback_due - time.monotonic())
-        for descriptor, _ in poll.poll(int(timeout_s * 1000) + 1):
+        due = self._feedback_due if paused else min(self._feedback_due, self._silent_at)
+        timeout_s = max(0.0, due - time.monotonic())
+        heard = paused  # what is not read cannot be missed
+        for descriptor, event in poll.poll(int(timeout_s * 1000) + 1):
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
             elif not paused:
                 conn.consume_input()
+                heard = heard or event != select.POLLOUT
+        if heard:
+            self._heard_at = time.monotonic()
+            self._asked_at = None
+        elif self._asked_at is not None and time.monotonic() >= self._silent_at:
+            raise Unreachable(
+                "cannot read the replication stream",
+                why=f"the server said nothing for {self._receive_timeout_s:g} s, though asked",
+                hint="is the network up? `flux up` connects again by itself",
+            )
 
     def _finish(self, conn: pq.abc.PGconn) -> None:
         """Say the last confirmed position and end the copy, so that the slot is free at once."""
@@ -351,6 +381,7 @@ def open_stream(
     options: Mapping[str, str] | None = None,
     start_lsn: int = 0,
     feedback_interval_s: float = FEEDBACK_INTERVAL_S,
+    receive_timeout_s: float = RECEIVE_TIMEOUT_S,
     queue_bytes_max: int = QUEUE_BYTES_MAX,
 ) -> Stream:
     """Start streaming from `slot`; `start_lsn` is what was confirmed (0: what the slot remembers).
@@ -377,6 +408,7 @@ def open_stream(
         connection,
         exact_numbers=exact,
         feedback_interval_s=feedback_interval_s,
+        receive_timeout_s=max(receive_timeout_s, timeout_s),
         queue_bytes_max=queue_bytes_max,
         confirmed_lsn=start_lsn,
     )

@@ -19,7 +19,12 @@ class Open(Protocol):
     """Opens a stream of `SLOT`, which it makes first if `fresh`."""
 
     def __call__(
-        self, *, fresh: bool = True, queue_bytes_max: int = 32 << 20, feedback_interval_s: float = 10.0
+        self,
+        *,
+        fresh: bool = True,
+        queue_bytes_max: int = 32 << 20,
+        feedback_interval_s: float = 10.0,
+        receive_timeout_s: float = 60.0,
     ) -> Stream: ...
 
 
@@ -38,7 +43,11 @@ def open_test_stream(wide: Database) -> Iterator[Open]:
     with ExitStack() as streams:
 
         def opener(
-            *, fresh: bool = True, queue_bytes_max: int = 32 << 20, feedback_interval_s: float = 10.0
+            *,
+            fresh: bool = True,
+            queue_bytes_max: int = 32 << 20,
+            feedback_interval_s: float = 10.0,
+            receive_timeout_s: float = 60.0,
         ) -> Stream:
             if fresh:
                 create_slot(wide.dsn, SLOT, wide.plugin).connection.close()
@@ -48,6 +57,7 @@ def open_test_stream(wide: Database) -> Iterator[Open]:
                 plugin=wide.plugin,
                 queue_bytes_max=queue_bytes_max,
                 feedback_interval_s=feedback_interval_s,
+                receive_timeout_s=receive_timeout_s,
             )
             return streams.enter_context(closing(stream))
 

@@ -103,10 +103,10 @@ def test_the_position_of_a_quiet_stream_moves_with_others_writes(
 
 
 @on((15, "wal2json"), (15, "pgoutput"), (18, "pgoutput"))
-def test_a_short_wal_sender_timeout_is_outlived(wide: Database, open_test_stream: Open) -> None:
+def test_quiet_is_neither_a_dead_reader_nor_a_dead_server(wide: Database, open_test_stream: Open) -> None:
     with wide.connect() as connection:
         connection.execute(f"alter database {wide.name} set wal_sender_timeout = '600ms'")
-    stream = open_test_stream()
+    stream = open_test_stream(receive_timeout_s=1.5)
     quiet_until = time.monotonic() + 2.5
     eventually(lambda: stream.receive(bytes_max=1, wait_s=0.2) is None or time.monotonic() > quiet_until)
     mark(wide, "still here")
