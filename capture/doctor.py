@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from flux import sql
 from flux.capture import install, source
+from flux.capture.status import USED_FAULT, USED_WARN, used_of_bound
 from flux.model.errors import listed
 
 Level = Literal["ok", "warn", "fault"]
@@ -286,13 +287,28 @@ def _slot(examined: _Examined) -> list[Finding]:
                 sql="flux up --resnapshot",
             )
         ]
-    retained = f"{row['retained_bytes'] / _GIB:.1f} GiB of log kept for it"
-    if row["wal_status"] == "unreserved":
-        return [Finding("slot", "fault", f"the slot {name} is about to be lost", why=retained, sql="flux up")]
-    if row["wal_status"] == "extended" or not row["active"]:
-        why = retained if row["active"] else f"nobody reads it; {retained}"
-        return [Finding("slot", "warn", f"the slot {name} falls behind", why=why, sql="flux up")]
-    return [Finding("slot", "ok", f"the slot {name} is read; {retained}")]
+    return [_kept_log(name, row)]
+
+
+def _kept_log(name: str, row: dict[str, Any]) -> Finding:
+    """Judge a slot that is not lost by the log kept for it, and by what is left of its bound."""
+    retained: int = row["retained_bytes"]
+    left: int | None = row["safe_wal_size"]
+    why = f"{retained / _GIB:.1f} GiB of log kept for it"
+    if left is not None:
+        why += f", {max(left, 0) / _GIB:.1f} GiB more until it is lost"
+    if not row["active"]:
+        why = f"nobody reads it; {why}"
+    used = used_of_bound(retained, left)
+    level: Level
+    if row["wal_status"] == "unreserved" or used > USED_FAULT:
+        what, level = f"the slot {name} is about to be lost", "fault"
+    elif row["wal_status"] == "extended" or used > USED_WARN or not row["active"]:
+        what, level = f"the slot {name} falls behind", "warn"
+    else:
+        return Finding("slot", "ok", f"the slot {name} is read; {why}")
+    room = "" if left is None else "or raise max_slot_wal_keep_size, if the disk has room"
+    return Finding("slot", level, what, why, hint=room, sql="flux status" if row["active"] else "flux up")
 
 
 def _role(examined: _Examined) -> list[Finding]:

@@ -21,6 +21,8 @@ from flux.model.errors import FluxError, SourceError, Unreachable
 
 _MISSING = ("42883", "3F000", "42501")
 """No such function, no such schema, no permission."""
+_CANCEL_TIMEOUT_S = 2.0
+"""Bound on cancelling a heartbeat under way, and on the answer to that."""
 
 
 class Heartbeat:
@@ -76,8 +78,8 @@ class Heartbeat:
         if self._thread.is_alive():
             # Without an answer to that the thread ends by its own bound, and nobody waits for it.
             with suppress(psycopg.Error):
-                self._connection.cancel_safe(timeout=2.0)
-                self._thread.join(self._timeout_s)
+                self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+                self._thread.join(_CANCEL_TIMEOUT_S)
 
     def _run(self) -> None:
         beat = sql.text("capture/heartbeat.sql")

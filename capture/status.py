@@ -20,6 +20,12 @@ from flux.ledger.lock import holder
 from flux.ledger.sources import Source
 from flux.model.errors import FluxError, LedgerError
 
+USED_WARN, USED_FAULT = 0.5, 0.9
+"""Of max_slot_wal_keep_size: from here on a slot wants attention, or is all but lost."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""A server that takes longer to answer is said to be away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -57,6 +63,21 @@ class Status:
     """Log that may still be written before the slot is in danger; None without a limit."""
     unreachable: str
     """Why the server did not answer; empty when it did."""
+
+    @property
+    def slot_in_danger(self) -> bool:
+        """The server will soon remove log that was not read yet, unless capture catches up."""
+        used = used_of_bound(self.slot_retained_bytes or 0, self.slot_safe_bytes)
+        return self.slot_health in {"extended", "unreserved"} or used > USED_WARN
+
+
+def used_of_bound(retained_bytes: int, safe_bytes: int | None) -> float:
+    """Return how much of max_slot_wal_keep_size a slot has used, 0 to 1; 0 without such a bound.
+
+    The server's own wal_status does not say: while the bound is below max_wal_size, a slot is
+    `reserved` to the last.
+    """
+    return 0.0 if safe_bytes is None else retained_bytes / max(1, retained_bytes + safe_bytes)
 
 
 def read_status(ledger: Path, source: Source, dsn: str | None) -> Status:
@@ -121,7 +142,7 @@ def _lag_s(lag_bytes: int | None, at_us: int, *, caught_up: bool) -> float | Non
 def _slot(source: Source, dsn: str | None) -> tuple[SlotState | None, str]:
     """Return the slot, None if there is none; and why nobody answered, if so."""
     try:
-        connection = database.connect(dsn, application_name="flux status")
+        connection = database.connect(dsn, application_name="flux status", answer_timeout_s=ANSWER_TIMEOUT_S)
     except FluxError as error:
         return None, error.why or error.what
     with connection:

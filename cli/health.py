@@ -84,12 +84,18 @@ def _status_lines(one: Status, where: Target) -> Iterator[str]:
         lines.append(("open", f"{one.open_attempts:,} attempts whose outcome is not known yet"))
     if one.baselines_pending:
         lines.append(("baselines", f"{one.baselines_pending:,} tables wait to be copied"))
+    style = console.YELLOW if one.slot_in_danger else console.GREEN
     slot = console.paint(
-        one.slot_health, console.GREEN if one.slot_health in _HEALTHY else console.RED, colour=where.colour
+        one.slot_health, style if one.slot_health in _HEALTHY else console.RED, colour=where.colour
     )
     kept = f", the server keeps {size(one.slot_retained_bytes)} for it" if one.slot_retained_bytes else ""
-    safe = f", {size(one.slot_safe_bytes)} left before it is in danger" if one.slot_safe_bytes else ""
+    left = one.slot_safe_bytes
+    safe = "" if left is None else f", {size(max(left, 0))} more until it is lost"
     lines.append(("slot", f"{one.slot}: {slot}{kept}{safe}"))
+    if one.slot_health == "lost":
+        lines.append(("danger", "log was removed before it was read; `flux up --resnapshot` records the gap"))
+    elif one.slot_in_danger:
+        lines.append(("danger", "log that was not read yet may be removed soon; `flux doctor` says more"))
     if one.unreachable:
         lines.append(("server", f"did not answer: {one.unreachable}"))
     if one.last_error and one.state != "streaming":

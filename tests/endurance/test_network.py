@@ -38,7 +38,7 @@ NETWORK = replace(
     flush_interval_s=0.2,
     receive_timeout_s=1.0,
     answer_timeout_s=1.0,
-    heartbeat_timeout_s=1.0,
+    heartbeat_timeout_s=3.0,
     slot_busy_reconnect_s=5.0,
 )
 
@@ -221,9 +221,9 @@ def test_a_slow_link(link: Link) -> None:
     link.proxy.throttle(200_000)
     began = time.monotonic()
     link.rig.execute(
-        "insert into item select i, repeat(md5(i::text), 10), i from generate_series(10000, 10500) i",
+        "insert into item select i, repeat(md5(i::text), 10), i from generate_series(10000, 10050) i",
         # A single message that takes longer than the bound on silence.
-        "insert into item select 20000, repeat('x', 300000), 1",
+        "insert into item select 20000, repeat('x', 500000), 1",
     )
     recovered = link.recovers()
     assert time.monotonic() - began > 2 * SENDER_TIMEOUT_S
