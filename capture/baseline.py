@@ -48,7 +48,10 @@ class Snapshot:
 
     def describe(self, *, lossy: bool) -> list[Relation]:
         """Return every tracked relation, leaves included, valid from the snapshot's position."""
-        described = source.describe(self.connection, lossy=lossy)
+        try:
+            described = source.describe(self.connection, lossy=lossy)
+        except psycopg.Error as error:
+            raise translate(error, doing="describe the tracked tables") from None
         return [replace(relation, lsn=self.lsn) for relation in described]
 
 
@@ -201,7 +204,10 @@ class LockedRelation:
 
 def running_transactions(connection: psycopg.Connection[Any]) -> int:
     """Return how many transactions a new slot would have to wait for, as far as we may see them."""
-    row = connection.execute(sql.text("capture/running.sql")).fetchone()
+    try:
+        row = connection.execute(sql.text("capture/running.sql")).fetchone()
+    except psycopg.Error as error:
+        raise translate(error, doing="count the running transactions") from None
     return int(row[0]) if row else 0
 
 

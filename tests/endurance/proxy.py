@@ -30,6 +30,7 @@ class Proxy:
         self._pairs: list[_Pair] = []
         self._bytes_per_s: float | None = None
         self._silent = False
+        self._cut_at: bytes | None = None
         self._listener: socket.socket | None = None
         self.accept()
 
@@ -91,6 +92,10 @@ class Proxy:
         """Let no more than so many bytes a second pass, in each direction of each connection."""
         self._bytes_per_s = bytes_per_s
 
+    def cut_at(self, words: bytes) -> None:
+        """Cut every connection and refuse new ones when a client says these words to the server."""
+        self._cut_at = words
+
     def _listen(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -126,6 +131,11 @@ class Proxy:
                     sink.shutdown(socket.SHUT_WR)
                     pair.half_ends()
                     return
+                if self._cut_at is not None and sink is pair.server and self._cut_at in data:
+                    self._cut_at = None
+                    self.refuse()
+                    self.cut()
+                    return
                 sink.sendall(data)
                 if rate is not None:
                     pair.closed.wait(len(data) / rate)
@@ -137,6 +147,7 @@ class _Pair:
     """Two sockets that belong together."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.server = server
         self._ends = (client, server)
         for end in self._ends:
             # Little may be under way: what is throttled or held back is to be felt by the sender.

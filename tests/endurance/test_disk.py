@@ -13,7 +13,7 @@ import pytest
 
 from capture.conftest import ITEM
 from capture.rig import BOUNDS, Rig, make_rig
-from flux.capture import opening
+from flux.decoder import wire
 from flux.decoder.wire import Stream
 from servers import Database, database_on, eventually
 
@@ -65,8 +65,8 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[Stream]:
         opened.append(real(*arguments, **options))
         return opened[-1]
 
-    real = opening.open_stream
-    monkeypatch.setattr(opening, "open_stream", open_stream)
+    real = wire.open_stream
+    monkeypatch.setattr("flux.capture.opening.open_stream", open_stream)
     return opened
 
 

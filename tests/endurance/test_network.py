@@ -191,6 +191,36 @@ def test_connections_that_are_cut(link: Link) -> None:
     link.check()
 
 
+WORDS = (
+    b"IDENTIFY_SYSTEM",
+    b"backend_xid",  # what the new slot will wait for
+    b"CREATE_REPLICATION_SLOT",
+    b"flux.describe",
+    b"START_REPLICATION",
+    b"lock table",
+    b"copy (",
+    b"flux.heartbeat",
+)
+"""What a capture says that begins, each a little further on than the one before."""
+
+
+def test_a_cut_while_it_begins_is_worth_a_retry(database: Database, tmp_path: Path) -> None:
+    """No driver's error comes through, and nothing half made stays in the way."""
+    with database.connect() as connection:
+        connection.execute(ITEM)
+        connection.execute("insert into item select i, 'item ' || i, i from generate_series(1, 100) i")
+    rig = make_rig(database, tmp_path, "item")
+    with Proxy(database.server.port) as proxy:
+        rig.settings = replace(rig.settings, dsn=make_conninfo(database.dsn, port=proxy.port))
+        for words in WORDS:
+            proxy.cut_at(words)
+            with pytest.raises(Unreachable):
+                rig.once()
+            proxy.accept()
+        rig.once()
+    rig.check("public.item")
+
+
 @pytest.mark.parametrize("to_server", [True, False], ids=["both ways", "towards us"])
 def test_a_silent_peer(link: Link, to_server: bool) -> None:
     with writing(link.rig.database) as count:
