@@ -5,7 +5,7 @@
 #   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
 #   make check      what CI runs: lint, types, contracts, test
 #   make bench      every benchmark; make bench-NAME one: cold, ingest, freshness, memory,
-#                   ask, burden, storage, first_hour
+#                   ask, burden, storage, first_hour, debezium (needs Java; installs 200 MB of libraries)
 #   make soak       kills, cuts and restarts under load for MINUTES=60, then 10,000 reads beside a writer; checked
 #                   against the database (`make test` does a little of each)
 #   make format     rewrite the sources as `make lint` wants them
@@ -45,7 +45,7 @@ check:
 	./.ci/run
 
 # The figures of docs/PERFORMANCE.md; leave the machine alone meanwhile.
-BENCHES := cold ingest freshness memory ask burden storage first_hour
+BENCHES := cold ingest freshness memory ask burden storage first_hour debezium
 bench: $(addprefix bench-,$(BENCHES))
 
 bench-%: dev servers
@@ -53,7 +53,8 @@ bench-%: dev servers
 
 soak: dev servers
 	FLUX_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest tests/oracle/test_exactly_once.py \
-		tests/ledger/test_durability.py::test_readers_beside_a_writer_see_whole_commits $(ARGS)
+		tests/ledger/test_durability.py::test_readers_beside_a_writer_see_whole_commits \
+		tests/ledger/test_faults.py $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

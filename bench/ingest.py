@@ -125,7 +125,7 @@ class Bench:
         workload = WORKLOADS[name]
         self.database = server.create_database(name.replace("-", "_"))
         workload.fill(self.database)
-        self._slots: dict[str, str] = {}
+        self.slots: dict[str, str] = {}
         self.plugins = [plugin for plugin in PLUGINS if plugin in server.plugins]
         for plugin in self.plugins:
             kept = self.ledger(plugin, "kept")
@@ -142,7 +142,7 @@ class Bench:
                     [self.database.name, plugin],
                 ).fetchone()
                 assert row is not None
-                self._slots[plugin] = row[0]
+                self.slots[plugin] = row[0]
                 self.copy_slot(row[0], f"{row[0]}_kept")
             before = changes(connection)
             workload.work(self.database, transactions)
@@ -168,7 +168,7 @@ class Bench:
 
     def recvlogical(self, plugin: str) -> Run:
         """Read the log with PostgreSQL's own client, into nothing."""
-        slot = self._slots[plugin]
+        slot = self.slots[plugin]
         self.copy_slot(f"{slot}_kept", f"{slot}_read")
         command = [self.database.server.installation.program("pg_recvlogical"), "-d", self.database.dsn]
         command += ["-S", f"{slot}_read", "--start", "-f", "/dev/null", "--no-loop", f"--endpos={self.end}"]
@@ -181,7 +181,7 @@ class Bench:
 
     def flux(self, plugin: str) -> Run:
         """Read the log into a ledger."""
-        slot = self._slots[plugin]
+        slot = self.slots[plugin]
         self.copy_slot(f"{slot}_kept", slot)
         ledger = self.ledger(plugin, "run")
         shutil.rmtree(ledger, ignore_errors=True)
@@ -197,7 +197,7 @@ class Bench:
 
     def close(self) -> None:
         """Give the slots and the ledgers back."""
-        for slot in self._slots.values():
+        for slot in self.slots.values():
             with self.database.connect() as connection:
                 for each in (slot, f"{slot}_kept"):
                     connection.execute("select pg_drop_replication_slot(%s)", [each])
