@@ -159,6 +159,9 @@ class Session:
         self._last, self._open = batch, batch.open_transaction
         if batch.row_count or batch.gone:
             self._appending.append(batch)
+            if batch.late:
+                # The decoder makes the rest of it meanwhile, and does one thing at a time.
+                self._appending.settle()
             # A batch may bring nothing but the end of a table's tracking: that counts as a row.
             self._appended_rows += batch.row_count or 1
         if self._appended_rows:

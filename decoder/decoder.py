@@ -24,7 +24,7 @@ from flux.decoder.context import contexts_table, parse_contexts
 from flux.decoder.events import ATTEMPT, BEGIN, COMMIT, CONTEXT, DDL, HEARTBEAT, MARK, TRACK, Events
 from flux.decoder.frames import Bools, Ints, Lsns, gather
 from flux.decoder.outcome import Commits, Heartbeat, Pending, Resolved, parse_heartbeat
-from flux.decoder.rolled_back import rolled_back_changes
+from flux.decoder.rolled_back import PIECE_ROWS, rolled_back_changes
 from flux.decoder.schema import SchemaChange, parse_ddl
 from flux.decoder.tables import (
     ddl_table,
@@ -140,7 +140,8 @@ class Decoder:
         self._move_on(events, span, contexts, context_row, tagged, changes, marks, unfinished)
         relations, self.catalog.fresh = self.catalog.fresh, []
         return Batch(
-            changes=_join([changes, lost]),
+            changes=_join([changes, next(lost, CHANGES.empty_table())]),
+            late=lost if resolved.attempts.num_rows > PIECE_ROWS else (),
             contexts=_join([contexts.take(pa.array(used)), _used_contexts(lost_contexts, resolved)]),
             transactions=_join([transactions, rolled_back_transactions(resolved)]),
             relations=relations_table(relations),
@@ -294,6 +295,8 @@ class Decoder:
         commits = Commits(span.xid[commit].astype(np.uint32), span.commit_lsn[commit], marks)
         resolved = self._pending.resolve(commits, beats)
         new = pa.compute.greater(resolved.attempts.column("told"), self._stored_lsn)
+        if pa.compute.all(new).as_py() is not False:  # a copy less of what may be millions
+            return resolved
         return Resolved(resolved.attempts.filter(new), resolved.contexts)
 
     def _learn_uncommitted(self, content: bytes, lsn: int, tally: _Tally) -> None:

@@ -157,10 +157,11 @@ class Pending:
         for segment in self._segments:
             place = np.searchsorted(xids, segment.xid)
             done = over[place]
-            if done.any():
+            if done.all():
+                parts.append(segment.table)
+            elif done.any():
                 parts.append(segment.table.filter(pa.array(done)))
-                if not done.all():
-                    rest.append(_segment(segment.table.filter(pa.array(~done))))
+                rest.append(_segment(segment.table.filter(pa.array(~done))))
             else:
                 rest.append(segment)
         self._segments = rest
@@ -169,7 +170,7 @@ class Pending:
         self.contexts = self.contexts.filter(pa.array(~context_done)).combine_chunks()
         if not parts:
             return Resolved(_empty_resolved(), contexts)
-        attempts = pa.concat_tables(parts).combine_chunks()
+        attempts = pa.concat_tables(parts)
         return _rolled_back(attempts, contexts, xids, told, committed, commits.marks)
 
 
@@ -221,9 +222,11 @@ def _rolled_back(
         survived[marked] = np.isin(text_positions(text), marks)
     lost = np.flatnonzero(~survived)
     outcome = np.where(committed[place[lost]], Outcome.SAVEPOINT_ROLLED_BACK.value, Outcome.ROLLED_BACK.value)
-    in_order = lost[np.lexsort((lsn[lost], told[place[lost]]))]
     rank = np.lexsort((lsn[lost], told[place[lost]]))
-    table = attempts.take(pa.array(in_order))
+    in_order = lost[rank]
+    # One transaction's are in order as they came: there may be millions, and a copy is dear.
+    is_in_order = in_order.size == xid.size and bool((np.diff(in_order) == 1).all())
+    table = attempts if is_in_order else attempts.combine_chunks().take(pa.array(in_order))
     table = table.append_column("outcome", pa.array(outcome[rank].tolist(), pa.string()))
     table = table.append_column("seq", pa.array(seq[in_order]))
     table = table.append_column("told", pa.array(told[place[in_order]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,28 +28,38 @@ PIECE_ROWS = 65_536
 """Attempts whose texts are split at once: a transaction may have had millions."""
 
 
-def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> pa.Table:
-    """Return `CHANGES` rows for resolved attempts (`outcome.Resolved`); unknown relations are left out.
+def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> Iterator[pa.Table]:
+    """Return `CHANGES` rows for resolved attempts (`outcome.Resolved`), piece by piece as they are asked for.
 
-    `contexts` are rows of `CONTEXTS` that `context_row` points into.
+    Attempts of unknown relations are left out. `contexts` are rows of `CONTEXTS` that `context_row` points
+    into. What the catalog knows is looked up now: it may know something else by the time of a later piece.
     """
-    slices = (attempts.slice(first, PIECE_ROWS) for first in range(0, attempts.num_rows, PIECE_ROWS))
-    pieces = [piece for each in slices if (piece := _piece(each, contexts, catalog)).num_rows]
-    return pa.concat_tables(pieces) if pieces else CHANGES.empty_table()
-
-
-def _piece(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> pa.Table:
     lsn: Lsns = attempts.column("lsn").to_numpy()
-    relation_id: Ints = attempts.column("relation_id").to_numpy()
     xid: Ints = attempts.column("xid").to_numpy()
-    version = _versions(catalog, relation_id, xid, lsn)
-    if (version == NO_VERSION).any():
-        known = np.flatnonzero(version != NO_VERSION)
-        attempts, version, xid = attempts.take(pa.array(known)), version[known], xid[known]
-        lsn = lsn[known]
+    version = _versions(catalog, attempts.column("relation_id").to_numpy(), xid, lsn)
+    known = np.flatnonzero(version != NO_VERSION)
+    if known.size < version.size:
+        attempts, version, lsn = attempts.take(pa.array(known)), version[known], lsn[known]
+    names, versions = _names(catalog, version, lsn), list(catalog.versions)
+
+    def pieces() -> Iterator[pa.Table]:
+        for first in range(0, attempts.num_rows, PIECE_ROWS):
+            some = slice(first, first + PIECE_ROWS)
+            yield _piece(attempts.slice(first, PIECE_ROWS), contexts, version[some], names[some], versions)
+
+    return pieces()
+
+
+def _piece(
+    attempts: pa.Table,
+    contexts: pa.Table,
+    version: npt.NDArray[np.int32],
+    relations: pa.Array,
+    catalog: list[Relation],
+) -> pa.Table:
+    lsn: Lsns = attempts.column("lsn").to_numpy()
+    xid: Ints = attempts.column("xid").to_numpy()
     count = attempts.num_rows
-    if not count:
-        return CHANGES.empty_table()
     rows = _rows(attempts, version, catalog)
     versions, tuples, shaped, old, new = rows.versions, rows.tuples, rows.version, rows.old, rows.new
     names = Names.of(versions)
@@ -72,7 +83,7 @@ def _piece(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> pa.Table
             "xid": pa.array(xid.astype(np.uint64)),
             "subxid": _subxids(xid, attempts.column("subxid").to_numpy()),
             "at": attempts.column("clock_us").cast(CHANGES.field("at").type),
-            "relation": _names(catalog, version, lsn),
+            "relation": relations,
             "relation_id": pa.array(root_id[shaped]),
             "key": key,
             "old_key": pa.compute.if_else(pa.array(moved), old_key, pa.scalar(None, pa.string())),
@@ -105,7 +116,7 @@ class _Rows:
     new: Ints
 
 
-def _rows(attempts: pa.Table, version: npt.NDArray[np.int32], catalog: Catalog) -> _Rows:
+def _rows(attempts: pa.Table, version: npt.NDArray[np.int32], catalog: list[Relation]) -> _Rows:
     count = attempts.num_rows
     buffer, old_start, old_length, new_start, new_length = row_texts(attempts)
     present = np.flatnonzero(np.concatenate([old_length, new_length]) > 0)
@@ -113,7 +124,7 @@ def _rows(attempts: pa.Table, version: npt.NDArray[np.int32], catalog: Catalog) 
     records = split_records(buffer, starts[present], lengths[present])
     whole = _Texts(buffer, starts[present], lengths[present])
     of_record = np.concatenate([version, version])[present]
-    text, tuples, versions = _tuples(records, of_record, list(catalog.versions), whole)
+    text, tuples, versions = _tuples(records, of_record, catalog, whole)
     row = np.full(2 * count, -1, np.int64)
     row[present] = np.arange(present.size)
     old, new = row[:count], row[count:]

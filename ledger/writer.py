@@ -143,14 +143,12 @@ class Writer:
         """
         self._check(batch)
         with self._all_or_nothing():
-            for table, rows in (
-                ("changes", batch.changes),
-                ("contexts", batch.contexts),
-                ("transactions", batch.transactions),
-            ):
-                if rows.num_rows:
-                    ids = self._catalog.ids(table)
-                    self._pending.append(datafile.write(self._place.data, table, rows, self._source, ids))
+            self._add_file("changes", batch.changes)
+            for rows in batch.late:
+                self._row_count += rows.num_rows
+                self._add_file("changes", rows)
+            self._add_file("contexts", batch.contexts)
+            self._add_file("transactions", batch.transactions)
             self._insert("append", "ddl", batch.ddl)
             self._insert("append_relations", "relations", batch.relations, every=bool(batch.gone))
             if batch.gone:
@@ -302,6 +300,12 @@ class Writer:
 
     def _ask(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
+
+    def _add_file(self, table: str, rows: pa.Table) -> None:
+        """Write `rows` as a file that the next commit brings."""
+        if rows.num_rows:
+            ids = self._catalog.ids(table)
+            self._pending.append(datafile.write(self._place.data, table, rows, self._source, ids))
 
     def _insert(self, statement: str, table: str, rows: pa.Table, **words: object) -> int:
         """Insert `rows` by that statement; return how many it took."""

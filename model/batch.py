@@ -6,6 +6,7 @@ Text columns may be `string` or `string_view`: a view points into the buffer the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -156,6 +157,9 @@ class Batch:
     ignored_messages: int = 0
     """Messages under our prefixes that were malformed or forged, and were ignored."""
     warnings: tuple[str, ...] = field(default=())
+    late: Iterable[pa.Table] = ()
+    """More rows of `changes`, made as they are asked for, once: a transaction that was rolled back may have
+    had millions. They are asked for before the next batch is."""
 
     @property
     def row_count(self) -> int:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoder.encode import TABLE, Change, Message, Streams, Transaction
 from decoder.test_plugins import CUTS, plain
-from flux.decoder import Decoder
+from flux.decoder import Decoder, decoder, rolled_back
+from flux.model.batch import Batch
 from flux.model.lsn import lsn_text
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pieces() -> Iterator[None]:
+    """Hand even a few attempts over in pieces, as capture gets millions."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (decoder, rolled_back):
+            patch.setattr(module, "PIECE_ROWS", 3)
+        yield
+
+
+def whole(batch: Batch) -> pa.Table:
+    """Return the changes of a batch with those that come late."""
+    return pa.concat_tables([batch.changes, *batch.late])
 
 
 @dataclass(slots=True)
@@ -144,9 +160,9 @@ def test_every_attempt_gets_its_outcome_once(
         batch = first.decode([message])
         if not batch.open_transaction:
             position, confirmed = batch.position, batch.confirm_lsn
-        got.update(outcomes(plain(batch.changes)))
+        got.update(outcomes(plain(whole(batch))))
     again = Decoder("pgoutput", relations=[TABLE], position=position, start_lsn=confirmed)
-    later = outcomes(plain(again.decode(sent_again(messages, confirmed)).changes))
+    later = outcomes(plain(whole(again.decode(sent_again(messages, confirmed)))))
     assert not set(got) & set(later), "an attempt is stored twice"
     assert got | later == simulation.told()
 
@@ -202,7 +218,7 @@ def decoded(messages: list[bytes], cuts: list[int]) -> dict[int, tuple[str, int,
     for size in [*cuts, len(messages)]:
         if messages[place : place + size]:
             batch = decoder.decode(messages[place : place + size])
-            more = outcomes(plain(batch.changes))
+            more = outcomes(plain(whole(batch)))
             assert not set(found) & set(more)
             found |= more
         place += size
