@@ -48,7 +48,8 @@ def parse_attempts(buffer: Bytes, start: Ints, length: Ints, lsn: Lsns, hold: Ls
     if not start.size:
         return Parsed(SCHEMA.empty_table(), 0)
     content = texts(buffer, start, length)
-    shaped: Bools = pc.match_substring_regex(content, _SHAPE).to_numpy(zero_copy_only=False)
+    shaped: Bools = _is_text(content)
+    shaped &= pc.match_substring_regex(content, _SHAPE).to_numpy(zero_copy_only=False)
     if not shaped.all():
         kept = np.flatnonzero(shaped)
         rest = parse_attempts(buffer, start[kept], length[kept], lsn[kept], hold[kept])
@@ -77,6 +78,23 @@ def parse_attempts(buffer: Bytes, start: Ints, length: Ints, lsn: Lsns, hold: Ls
     if not fits.all():
         table = table.filter(pa.array(fits))
     return Parsed(table, int((~fits).sum()))
+
+
+def _is_text(content: pa.Array) -> Bools:
+    """Return which contents are UTF-8: a message may hold any bytes."""
+    try:
+        content.validate(full=True)
+    except pa.ArrowInvalid:
+        return np.array([_decodes(each) for each in content.cast(pa.binary()).to_pylist()], np.bool_)
+    return np.ones(len(content), np.bool_)
+
+
+def _decodes(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _absent(array: pa.Array) -> pa.Array:

@@ -21,6 +21,11 @@ from flux.model.relation import Column, Relation
 Lookup = Callable[[int | str], Relation | None]
 """Asks the server for the relation of an OID or of a `schema.table`; None when there is none."""
 
+OID_BITS = 32
+XID_BITS = 62
+"""Of a transaction id with its epoch: so many leave room for arithmetic."""
+_ATTNUM_BITS = 15
+
 NO_VERSION = -1
 """The version of a relation that is not captured at that position."""
 
@@ -230,26 +235,40 @@ def relation_from_json(described: dict[str, object], lsn: int) -> Relation:
         if not isinstance(listed, list):
             raise TypeError("columns")
         return Relation(
-            relation_id=int(described["relation_id"]),  # type: ignore[call-overload]
+            relation_id=number(described["relation_id"], OID_BITS),
             relation=str(described["relation"]),
-            root_id=int(described["root_id"]),  # type: ignore[call-overload]
+            root_id=number(described["root_id"], OID_BITS),
             root=str(described["root"]),
             lsn=lsn,
             columns=tuple(
                 Column(
-                    name=column["name"],
-                    type=column["type"],
-                    attnum=int(column["attnum"]),
+                    name=_text(column["name"]),
+                    type=_text(column["type"]),
+                    attnum=number(column["attnum"], _ATTNUM_BITS),
                     is_key=bool(column["is_key"]),
                     not_null=bool(column["not_null"]),
-                    missing=column.get("missing"),
+                    missing=None if column.get("missing") is None else _text(column["missing"]),
                 )
                 for column in listed
                 if not column.get("generated")
             ),
-            key=tuple(described["key"]),  # type: ignore[arg-type]
+            key=tuple(map(_text, described["key"])),  # type: ignore[call-overload]
             replica_identity=str(described["replica_identity"]),
             row_columns=tuple(None if c.get("generated") else c["name"] for c in listed),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DecodeError("a relation that is described badly", offset=0, lsn=lsn) from error
+
+
+def number(value: object, bits: int) -> int:
+    """Return a number of a message of ours; raise `TypeError` or `ValueError` for what has no such size."""
+    found = int(value)  # type: ignore[call-overload]
+    if found >> bits:  # of a negative number nothing but its sign is left
+        raise ValueError("a number out of bounds")
+    return int(found)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value

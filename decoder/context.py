@@ -41,6 +41,8 @@ def parse_contexts(contents: list[bytes]) -> tuple[pa.Table, Bools]:
             read_options=pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1024),
             parse_options=pa.json.ParseOptions(explicit_schema=_FIELDS, unexpected_field_behavior="ignore"),
         )
+        # It takes any bytes for text, and bytes is what a message may hold.
+        table.validate(full=True)
         if table.num_rows == len(contents) and b"\r" not in lines:
             return table.select(_FIELDS.names), np.ones(len(contents), np.bool_)
     except pa.ArrowInvalid:

@@ -83,7 +83,7 @@ class Decoder:
         `xid_near` is any recent 64-bit transaction id, from which the upper half of the stream's 32-bit
         ids is taken (0: the first epoch).
         """
-        self._decode = pgoutput.decode if plugin == "pgoutput" else wal2json.decode
+        self._plugin = pgoutput if plugin == "pgoutput" else wal2json
         self.catalog = Catalog(relations, lookup)
         self.position = position or Position(0, 0)
         self._stored_lsn = self.position.commit_lsn
@@ -92,15 +92,14 @@ class Decoder:
         self._xid_near = xid_near
         self._open: Open | None = None
         self._early: list[bytes] = []
-        """Relation messages whose row has not come yet."""
+        """Messages that wait for the one they belong with."""
         self._pending = Pending(_PENDING_CONTEXTS.empty_table())
 
     def decode(self, messages: list[bytes]) -> Batch:
         """Return the batch of `messages`; raise `DecodeError` when they are not what they must be."""
-        if self._decode is pgoutput.decode:
-            messages = [*self._early, *messages]
-            count = pgoutput.complete(messages)
-            messages, self._early = messages[:count], messages[count:]
+        messages = [*self._early, *messages]
+        count = self._plugin.complete(messages)
+        messages, self._early = messages[:count], messages[count:]
         if not messages:
             return self._batch_of_nothing()
         try:
@@ -109,7 +108,7 @@ class Decoder:
             raise DecodeError("text that is not UTF-8", offset=0) from error
 
     def _batch(self, messages: list[bytes]) -> Batch:
-        events = self._decode(gather(messages), self.catalog)
+        events = self._plugin.decode(gather(messages), self.catalog)
         before = self._open
         span = spans(events, before)
         fresh_txn = span.commit_lsn > self._stored_lsn

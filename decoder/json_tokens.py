@@ -23,6 +23,9 @@ _HEX = np.full(256, 255, np.uint8)
 for _digit in b"0123456789abcdefABCDEF":
     _HEX[_digit] = int(chr(_digit), 16)
 
+_POSITION_BYTES_MAX = 17
+"""Two times eight digits and the slash."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -153,14 +156,14 @@ def decimals(buffer: Bytes, start: Ints, end: Ints) -> Ints:
     """Return the unsigned decimal integers at `start:end`; raise `DecodeError` when one is not."""
     value = np.zeros(start.size, np.int64)
     length = end - start
+    if (length < 1).any() or (length > 18).any():
+        raise DecodeError("not a number", offset=0)
     for place in range(int(length.max(initial=0))):
         active = length > place
         digit = buffer[start[active] + place].astype(np.int64) - ord("0")
         if ((digit < 0) | (digit > 9)).any():
             raise DecodeError("not a number", offset=place)
         value[active] = value[active] * 10 + digit
-    if (length < 1).any() or (length > 18).any():
-        raise DecodeError("not a number", offset=0)
     return value
 
 
@@ -170,6 +173,8 @@ def positions(buffer: Bytes, start: Ints, end: Ints) -> npt.NDArray[np.uint64]:
     low = np.zeros(start.size, np.uint64)
     seen_slash = np.zeros(start.size, np.bool_)
     length = end - start
+    if (length > _POSITION_BYTES_MAX).any():
+        raise DecodeError("not a log position", offset=_POSITION_BYTES_MAX)
     for place in range(int(length.max(initial=0))):
         active = np.flatnonzero(length > place)
         letter = buffer[start[active] + place]
@@ -177,11 +182,13 @@ def positions(buffer: Bytes, start: Ints, end: Ints) -> npt.NDArray[np.uint64]:
         digit = _HEX[letter]
         if ((digit == 255) & ~slash).any():
             raise DecodeError("not a log position", offset=place)
+        if seen_slash[active[slash]].any():
+            raise DecodeError("not a log position", offset=place)
         value[active[slash]] = low[active[slash]]
         low[active[slash]] = 0
         seen_slash[active[slash]] = True
         number = active[~slash]
         low[number] = low[number] * np.uint64(16) + digit[~slash].astype(np.uint64)
-    if not seen_slash.all():
+    if not seen_slash.all() or (value >> np.uint64(32)).any() or (low >> np.uint64(32)).any():
         raise DecodeError("not a log position", offset=0)
     return (value << np.uint64(32)) | low

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux.decoder.attempt import SCHEMA
+from flux.decoder.catalog import XID_BITS, number
 from flux.decoder.frames import Bools, Ints, Lsns
 from flux.decoder.json_tokens import positions
 from flux.model.lsn import LSN_MAX
@@ -57,10 +58,12 @@ def parse_heartbeat(content: bytes, commit_lsn: int) -> Heartbeat | None:
     try:
         value = orjson.loads(content)
         xmin, xmax, running = value["snapshot"].split(":")
-        xids = tuple(int(xid) for xid in running.split(",") if xid)
-        if not 0 < int(xmin) <= int(xmax) < 1 << 62:
+        xids = tuple(number(xid, XID_BITS) for xid in running.split(",") if xid)
+        if not 0 < int(xmin) <= number(xmax, XID_BITS):
             return None
-        named = [tuple(int(xid) for xid in value.get(name) or ()) for name in ("committed", "aborted")]
+        named = [
+            tuple(number(xid, XID_BITS) for xid in value.get(name) or ()) for name in ("committed", "aborted")
+        ]
         return Heartbeat(commit_lsn, int(xmax), xids, str(value.get("nonce") or ""), *named)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         return None

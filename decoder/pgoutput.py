@@ -278,6 +278,8 @@ def _parse(buffer: Bytes, position: Ints, limit: Ints, lsn: npt.NDArray[np.uint6
     every = np.arange(position.size)
     check(position + 2, limit, every)
     count = big_endian(buffer, position, 2).astype(np.int64)
+    # A value takes a byte at least: what is allocated for them is bounded by what came.
+    check(position + 2 + count, limit, every)
     offset = np.zeros(position.size + 1, np.int64)
     np.cumsum(count, out=offset[1:])
     total = int(offset[-1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from flux.decoder.catalog import Catalog, relation_from_json
+from flux.decoder.catalog import OID_BITS, XID_BITS, Catalog, number, relation_from_json
 from flux.model.errors import DecodeError
 from flux.model.relation import Relation
 
@@ -38,17 +38,22 @@ def parse_ddl(body: bytes, lsn: int) -> SchemaChange:
         content = orjson.loads(body)
         listed = content.get("relations") or []
         relations = tuple(relation_from_json(each, lsn) for each in listed if each.get("tracked", True))
-        untracked = tuple(int(each["relation_id"]) for each in listed if not each.get("tracked", True))
+        untracked = tuple(
+            number(each["relation_id"], OID_BITS) for each in listed if not each.get("tracked", True)
+        )
+        statement, request_id = content.get("statement"), content.get("request_id")
+        if not all(text is None or isinstance(text, str) for text in (statement, request_id)):
+            raise TypeError("not a text")
         return SchemaChange(
             command=str(content.get("command") or ""),
             object=str(content.get("object") or ""),
-            statement=content.get("statement"),
-            request_id=content.get("request_id") or None,
+            statement=statement,
+            request_id=request_id or None,
             relations=relations,
-            dropped=tuple(int(each) for each in content.get("dropped") or ()),
+            dropped=tuple(number(each, OID_BITS) for each in content.get("dropped") or ()),
             untracked=untracked,
-            resync=tuple(int(each) for each in content.get("resync") or ()),
-            xid=int(content.get("xid") or 0),
+            resync=tuple(number(each, OID_BITS) for each in content.get("resync") or ()),
+            xid=number(content.get("xid") or 0, XID_BITS),
         )
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DecodeError("a message of ours that is malformed", offset=0, lsn=lsn) from error

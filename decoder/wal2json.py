@@ -34,7 +34,7 @@ from flux.decoder.events import (
     Events,
     Tuples,
 )
-from flux.decoder.frames import Bools, Bytes, Frames, Ints, texts
+from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, texts
 from flux.decoder.json_tokens import Tokens, decimals, positions, tokenize, word, words
 from flux.decoder.schema import learn_ddl
 from flux.model.errors import DecodeError
@@ -48,6 +48,7 @@ _WORDS = np.sort(np.array([word(name) for name in _NAMES], np.uint64))
 _CODES = {name: int(np.searchsorted(_WORDS, word(name))) for name in _NAMES}
 
 _OPENING = b'{"action":"'
+_TRUNCATE = b'{"action":"T"'
 
 
 class _Keys:
@@ -92,6 +93,19 @@ class _Keys:
             raise DecodeError("a column outside of a row", offset=0)
         inside: Bools = section[opener] == 2
         return inside
+
+
+def complete(messages: list[bytes]) -> int:
+    """Return how many of `messages` can be decoded: truncates at the end wait for what follows them.
+
+    One statement's truncates are told together or not at all: the root and its leaves are one change.
+    """
+    count = len(messages)
+    while count and messages[count - 1].startswith(_TRUNCATE, HEADER_BYTES):
+        if not messages[count - 1].endswith(b"}"):
+            break  # not whole: to be refused now
+        count -= 1
+    return count
 
 
 def decode(frames: Frames, catalog: Catalog) -> Events:
