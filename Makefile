@@ -8,6 +8,8 @@
 #                   ask, burden, storage, first_hour, debezium (needs Java; installs 200 MB of libraries)
 #   make soak       kills, cuts and restarts under load for MINUTES=60, then 10,000 reads beside a writer; checked
 #                   against the database (`make test` does a little of each)
+#   make fuzz       damaged streams and messages for MINUTES=10, led by the decoder's code coverage; what it finds becomes
+#                   a seed that `make test` replays
 #   make format     rewrite the sources as `make lint` wants them
 #   make clean      remove what the targets above made, but .venv
 
@@ -19,7 +21,6 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& echo $$python && break; done)
 WORKERS ?= 2
-MINUTES ?= 60
 ARGS ?=
 
 BIN := .venv/bin
@@ -29,7 +30,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard 
 COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
-.PHONY: install demo dev servers test check bench soak lint format types contracts clean
+.PHONY: install demo dev servers test check bench soak fuzz lint format types contracts clean
 
 install: .venv/.demo-installed
 
@@ -51,10 +52,17 @@ bench: $(addprefix bench-,$(BENCHES))
 bench-%: dev servers
 	PYTHONPATH=tests $(BIN)/python bench/$*.py $(ARGS)
 
+soak: MINUTES ?= 60
 soak: dev servers
 	FLUX_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest tests/oracle/test_exactly_once.py \
 		tests/ledger/test_durability.py::test_readers_beside_a_writer_see_whole_commits \
 		tests/ledger/test_faults.py $(ARGS)
+
+# Atheris has wheels for Linux alone, so it is not in `dev`.
+fuzz: MINUTES ?= 10
+fuzz: .venv/.fuzz-installed servers
+	PYTHONPATH=tests $(BIN)/python tests/decoder/recorded.py build/fuzz/streams
+	PYTHONPATH=tests $(BIN)/python tests/decoder/fuzz.py build/fuzz $(MINUTES)
 
 lint: dev
 	$(BIN)/ruff check .
@@ -96,6 +104,10 @@ build/types:
 	$(PIP) install --editable '.[demo,recorder,dev]'
 	$(COMPILE)
 	@touch $@ .venv/.demo-installed
+
+.venv/.fuzz-installed: .venv/.dev-installed
+	$(PIP) install --editable '.[fuzz]'
+	@touch $@
 
 # Debian keeps `venv` in a package of its own.
 .venv/bin/python:
