@@ -29,6 +29,9 @@ from flux.model.errors import DecodeError
 
 PLUGINS: tuple[Plugin, Plugin] = ("pgoutput", "wal2json")
 
+TRUNCATES = {"pgoutput": b"T", "wal2json": b'{"action":"T"'}
+"""How the message of a truncate begins."""
+
 KINDS = tuple(
     (f"flux.{name}", transactional)
     for name in ("attempt", "context", "heartbeat", "ddl", "mark", "track")
