@@ -262,6 +262,7 @@ def _start(
             position=None if at is None else Position(at.commit_lsn, at.end_lsn, at.at_us),
             start_lsn=known.start_lsn,
             xid_near=_recent_xid(connection),
+            secret=_secret(connection),
         )
         done = {each.relation_id for each in run.writer.baselines() if each.lsn >= known.generation_lsn}
         tracked = _tracked(connection)
@@ -301,6 +302,13 @@ def _look_up(connection: psycopg.Connection[Any], relation: int | str, *, lossy:
         return source.lookup(connection, relation, lossy=lossy)
     except psycopg.Error as error:
         raise translate(error, doing="look up a relation") from None
+
+
+def _secret(connection: psycopg.Connection[Any]) -> str:
+    try:
+        return source.secret(connection)
+    except psycopg.Error as error:
+        raise translate(error, doing="read the secret of Flux's messages") from None
 
 
 def _recent_xid(connection: psycopg.Connection[Any]) -> int:

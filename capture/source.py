@@ -160,6 +160,26 @@ def lookup(connection: psycopg.Connection[Any], wanted: int | str, *, lossy: boo
     return relation(rows[0], lossy=lossy) if rows else None
 
 
+def secret(connection: psycopg.Connection[Any]) -> str:
+    """Return what the messages of Flux's own functions begin with; it goes into no log and no error."""
+    row, why = None, "the sequence flux.secret shows this role no value"
+    try:
+        row = connection.execute(sql.text("postgres/queries/secret.sql")).fetchone()
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.InvalidSchemaName,
+        psycopg.errors.InsufficientPrivilege,
+    ) as error:
+        why = _one_line(error)
+    if row is None or row[0] is None:
+        raise SourceError(
+            "cannot read the secret that Flux's messages begin with",
+            why=why,
+            hint="run `flux init`, and connect as flux_capture",
+        )
+    return str(row[0])
+
+
 def relation(described: Mapping[str, Any], *, lsn: int = 0, lossy: bool = False) -> Relation:
     """Return the relation that one object of `flux.describe` says."""
     key = tuple(described["key"])

@@ -1,8 +1,8 @@
 """Attempts: changes as the attempt trigger saw them, before their outcome is known.
 
 The content of a `flux.attempt` message (docs/FORMAT.md, "Messages in the log"):
-`1 xid subxid relation context mark clock op<old length> <old row><new row>`.
-Any role may write a message under our prefix: what does not read as an attempt is counted and left out.
+`1 xid subxid relation context mark clock op<old length> <old row><new row>`, the secret before it left out.
+A role may set its own `context` and `mark`: what does not read as an attempt is counted and left out.
 """
 
 from __future__ import annotations

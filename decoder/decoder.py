@@ -57,7 +57,7 @@ class _Tally:
     """What one run counted."""
 
     ignored: int = 0
-    """Messages under our prefixes that were malformed."""
+    """Messages under our prefixes that were malformed or forged."""
 
 
 def no_lookup(_relation: int | str) -> Relation | None:
@@ -77,11 +77,12 @@ class Decoder:
         position: Position | None = None,
         start_lsn: int = 0,
         xid_near: int = 0,
+        secret: str = "",
     ) -> None:
         """Begin at what the slot has confirmed, `start_lsn`.
 
         `xid_near` is any recent 64-bit transaction id, from which the upper half of the stream's 32-bit
-        ids is taken (0: the first epoch).
+        ids is taken (0: the first epoch). `secret` is what Flux's own messages begin with (none: nothing).
         """
         self._plugin = pgoutput if plugin == "pgoutput" else wal2json
         self.catalog = Catalog(relations, lookup)
@@ -90,6 +91,7 @@ class Decoder:
         self._confirmable_lsn = start_lsn
         self._confirm_lsn = start_lsn
         self._xid_near = xid_near
+        self._secret = secret
         self._open: Open | None = None
         self._early: list[bytes] = []
         """Messages that wait for the one they belong with."""
@@ -108,11 +110,11 @@ class Decoder:
             raise DecodeError("text that is not UTF-8", offset=0) from error
 
     def _batch(self, messages: list[bytes]) -> Batch:
-        events = self._plugin.decode(gather(messages), self.catalog)
+        events = self._plugin.decode(gather(messages), self.catalog, self._secret)
         before = self._open
         span = spans(events, before)
         fresh_txn = span.commit_lsn > self._stored_lsn
-        tally = _Tally()
+        tally = _Tally(events.forged)
         beats = self._heartbeats(events, span, tally)
         contexts, context_row = self._contexts(events, span, fresh_txn, tally)
         truncates = whole_truncates(events, self.catalog)

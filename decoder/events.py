@@ -85,5 +85,7 @@ class Events:
     tuples: Tuples
     origin: dict[int, str]
     """Event number of a begin → the name of its replication origin."""
+    forged: int
+    """Messages under our prefixes without the secret; they are OTHER here."""
     schema: dict[int, SchemaChange | None]
     """Position of a committed `flux.ddl` or `flux.track` message → what it says; None if malformed."""

@@ -32,8 +32,9 @@ from flux.decoder.events import (
     Events,
     Tuples,
 )
+from flux.decoder.forged import leave_out_forged
 from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, big_endian
-from flux.decoder.schema import learn_ddl
+from flux.decoder.schema import learn_messages
 from flux.model.errors import DecodeError
 
 EPOCH_OFFSET_US = 946_684_800_000_000
@@ -73,7 +74,7 @@ def complete(messages: list[bytes]) -> int:
     return count
 
 
-def decode(frames: Frames, catalog: Catalog) -> Events:
+def decode(frames: Frames, catalog: Catalog, secret: str) -> Events:
     """Turn one run of messages into events; relation versions are taken from and added to `catalog`."""
     buffer, start, end = frames.buffer, frames.start, frames.end
     tag = buffer[start]
@@ -85,10 +86,9 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
     _require(frames, (tag == INSERT) | (tag == UPDATE) | (tag == DELETE), 8)
     _require(frames, (tag == TRUNCATE) | (tag == MESSAGE), 6)
     message, transactional, content_start, content_length, lsn = _messages(frames, tag)
-    schema = {}
-    for index in np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional).tolist():
-        body = buffer[content_start[index] : content_start[index] + content_length[index]].tobytes()
-        schema[int(lsn[index])] = learn_ddl(catalog, body, int(lsn[index]))
+    forged = leave_out_forged(buffer, message, content_start, content_length, secret)
+    told = np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional)
+    schema = learn_messages(catalog, buffer, told, content_start, content_length, lsn)
     # A relation message has no position of its own (its header says 0): it belongs to the row after it.
     placed = np.append(np.flatnonzero(lsn), tag.size - 1)
     for index in np.flatnonzero(tag == ord("R")).tolist():
@@ -139,6 +139,7 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
         content_length=content_length[events],
         tuples=tuples,
         origin=_origins(frames, tag, events),
+        forged=forged,
         schema=schema,
     )
     return _spread_truncates(frames, events, result, catalog)
@@ -387,5 +388,6 @@ def _spread_truncates(frames: Frames, events: Ints, result: Events, catalog: Cat
         content_length=result.content_length[take],
         tuples=result.tuples,
         origin={int(first[number]): name for number, name in result.origin.items()},
+        forged=result.forged,
         schema=result.schema,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from flux.decoder.catalog import OID_BITS, XID_BITS, Catalog, number, relation_from_json
+from flux.decoder.frames import Bytes, Ints, Lsns
 from flux.model.errors import DecodeError
 from flux.model.relation import Relation
 
@@ -81,6 +82,17 @@ def learn_ddl(catalog: Catalog, body: bytes, lsn: int) -> SchemaChange | None:
     for relation_id in (*change.dropped, *change.untracked):
         catalog.forget(relation_id, lsn)
     return replace(change, resync=(*change.resync, *rekeyed)) if rekeyed else change
+
+
+def learn_messages(
+    catalog: Catalog, buffer: Bytes, which: Ints, start: Ints, length: Ints, lsn: Lsns
+) -> dict[int, SchemaChange | None]:
+    """Take in the committed schema changes among the contents, those at `which`; return them by position."""
+    schema = {}
+    for index in which.tolist():
+        body = buffer[start[index] : start[index] + length[index]].tobytes()
+        schema[int(lsn[index])] = learn_ddl(catalog, body, int(lsn[index]))
+    return schema
 
 
 def _key_numbers(relation: Relation) -> list[int]:

@@ -34,9 +34,10 @@ from flux.decoder.events import (
     Events,
     Tuples,
 )
+from flux.decoder.forged import leave_out_forged
 from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, texts
 from flux.decoder.json_tokens import Tokens, decimals, positions, tokenize, word, words
-from flux.decoder.schema import learn_ddl
+from flux.decoder.schema import learn_messages
 from flux.model.errors import DecodeError
 
 _NAMES = (
@@ -108,7 +109,7 @@ def complete(messages: list[bytes]) -> int:
     return count
 
 
-def decode(frames: Frames, catalog: Catalog) -> Events:
+def decode(frames: Frames, catalog: Catalog, secret: str) -> Events:
     """Turn one run of messages into events; relation versions are taken from and added to `catalog`."""
     kind = _kinds(frames)
     tokens = tokenize(frames)
@@ -127,10 +128,9 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
     logical = np.flatnonzero(kind == MESSAGE)
     lsn[logical] = _positions(tokens, keys.in_messages(b"lsn", logical))
     message, transactional, content_start, content_length = _messages(tokens, keys, logical, size)
-    schema = {}
-    for index in np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional).tolist():
-        body = tokens.buffer[content_start[index] : content_start[index] + content_length[index]].tobytes()
-        schema[int(lsn[index])] = learn_ddl(catalog, body, int(lsn[index]))
+    forged = leave_out_forged(tokens.buffer, message, content_start, content_length, secret)
+    told = np.flatnonzero(((message == DDL) | (message == TRACK)) & transactional)
+    schema = learn_messages(catalog, tokens.buffer, told, content_start, content_length, lsn)
     version = _versions(tokens, keys, kind, lsn, catalog)
     tuples, old, new = _rows(tokens, keys, kind, lsn, version, catalog)
     return Events(
@@ -150,6 +150,7 @@ def decode(frames: Frames, catalog: Catalog) -> Events:
         content_length=content_length,
         tuples=tuples,
         origin=_origins(tokens, keys, begin),
+        forged=forged,
         schema=schema,
     )
 

@@ -41,6 +41,7 @@ create or replace function flux.tag_statement()
 returns trigger language plpgsql security definer as $$
 declare
     tag     pg_catalog.text;
+    secret  pg_catalog.int8;
     content pg_catalog.text;
     note    pg_catalog.text;
     lsn     pg_catalog.pg_lsn;
@@ -54,12 +55,14 @@ begin
     if pg_catalog.texteq(tag, pg_catalog.current_setting('flux.seen_tag', true))
        and (tg_nargs operator(pg_catalog.=) 0
             or pg_catalog.textne(pg_catalog.current_setting('flux.context_lsn', true), ''))
-       or pg_catalog.has_function_privilege(3577::pg_catalog.oid, 'execute') is not true then
+       or pg_catalog.has_function_privilege(3577::pg_catalog.oid, 'execute') is not true
+       or pg_catalog.has_sequence_privilege('flux.secret'::pg_catalog.regclass, 'select') is not true then
         return null;
     end if;
 
+    secret := pg_catalog.pg_sequence_last_value('flux.secret'::pg_catalog.regclass);
     -- json_object of two arrays: a quarter of what json_build_object takes.
-    content := pg_catalog.concat('{"backend_pid" : ', pg_catalog.pg_backend_pid(), ', ', pg_catalog.substr(
+    content := pg_catalog.concat('"backend_pid" : ', pg_catalog.pg_backend_pid(), ', ', pg_catalog.substr(
         pg_catalog.json_object(
             '{request_id,actor,attributes,application_name,db_user,client_addr,statement}'::pg_catalog.text[],
             array[
@@ -78,16 +81,17 @@ begin
         )::pg_catalog.text, 2));
 
     if pg_catalog.texteq(tag, pg_catalog.current_setting('flux.seen_tag', true)) is not true then
+        note := pg_catalog.concat(secret, ' {', content);
         if pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'UTF8'::pg_catalog.name then
-            lsn := pg_catalog.pg_logical_emit_message(true, 'flux.context', content);
+            lsn := pg_catalog.pg_logical_emit_message(true, 'flux.context', note);
         else
-            lsn := pg_catalog.pg_logical_emit_message(true, 'flux.context', flux.utf8(content, true));
+            lsn := pg_catalog.pg_logical_emit_message(true, 'flux.context', flux.utf8(note, true));
         end if;
         note := pg_catalog.concat(pg_catalog.set_config('flux.seen_tag', tag, true),
             pg_catalog.set_config('flux.context_lsn', '', true));
     end if;
     if tg_nargs operator(pg_catalog.<>) 0 then
-        content := pg_catalog.concat('{"xid" : "', pg_catalog.pg_current_xact_id(), '", ', pg_catalog.substr(content, 2));
+        content := pg_catalog.concat(secret, ' {"xid" : "', pg_catalog.pg_current_xact_id(), '", ', content);
         if pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'UTF8'::pg_catalog.name then
             note := pg_catalog.set_config('flux.context_lsn',
                 pg_catalog.pg_logical_emit_message(false, 'flux.context', content)::pg_catalog.text, true);

@@ -9,6 +9,7 @@
 create or replace function flux.attempt()
 returns trigger language plpgsql security definer as $$
 declare
+    secret   pg_catalog.int8;
     subxid   pg_catalog.xid;
     mark     pg_catalog.text := '-';
     old_text pg_catalog.text := '';
@@ -47,6 +48,8 @@ begin
     -- The rows as decoding prints them, whatever this session's settings. Not a cast: a cast from the
     -- table's row type to text may have been created by anyone.
     begin
+        -- First, so that it is there when a row's text fails; in here, for an owner without the right must not fail.
+        secret := pg_catalog.pg_sequence_last_value('flux.secret'::pg_catalog.regclass);
         if not (pg_catalog.current_setting('TimeZone') operator(pg_catalog.=) any ('{UTC,Etc/UTC,GMT}'::pg_catalog.text[])
                 and pg_catalog.starts_with(pg_catalog.current_setting('DateStyle'), 'ISO')
                 and pg_catalog.texteq(pg_catalog.current_setting('IntervalStyle'), 'postgres')
@@ -80,6 +83,9 @@ begin
         new_text := '';
     end;
 
+    if secret is null then
+        return null;
+    end if;
     if pg_catalog.int4gt(pg_catalog.octet_length(old_text), 67108864)
        or pg_catalog.int4gt(pg_catalog.octet_length(new_text), 67108864) then
         old_text := '';
@@ -95,9 +101,10 @@ begin
     else
         old_size := pg_catalog.octet_length(old_text);
     end if;
-    note := pg_catalog.concat_ws(' ', '1', pg_catalog.pg_current_xact_id(), subxid, tg_relid,
+    -- Settings are the role's own to set: one word of each, so that the fields behind it stay where they are.
+    note := pg_catalog.concat_ws(' ', secret, '1', pg_catalog.pg_current_xact_id(), subxid, tg_relid,
         case when pg_catalog.textne(pg_catalog.current_setting('flux.context_lsn', true), '')
-            then pg_catalog.current_setting('flux.context_lsn', true) else '-' end,
+            then pg_catalog.split_part(pg_catalog.current_setting('flux.context_lsn', true), ' ', 1) else '-' end,
         mark,
         (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::pg_catalog.int8,
         pg_catalog.concat(pg_catalog.lower(pg_catalog."left"(tg_op, 1)), old_size),

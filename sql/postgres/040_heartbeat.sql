@@ -26,10 +26,11 @@ begin
     end if;
     perform pg_catalog.set_config('synchronous_commit', 'on', true);
     -- The snapshot is taken before the message is written: whoever is not in it has ended before.
-    perform pg_catalog.pg_logical_emit_message(true, 'flux.heartbeat', pg_catalog.json_build_object(
+    perform pg_catalog.pg_logical_emit_message(true, 'flux.heartbeat', pg_catalog.concat(
+        pg_catalog.pg_sequence_last_value('flux.secret'::pg_catalog.regclass), ' ', pg_catalog.json_build_object(
         'snapshot', seen::pg_catalog.text,
         'at', (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::pg_catalog.int8,
-        'nonce', nonce, 'committed', committed, 'aborted', aborted)::pg_catalog.text);
+        'nonce', nonce, 'committed', committed, 'aborted', aborted)));
 end $$;
 
 revoke execute on function flux.heartbeat(text, xid8[]) from public;

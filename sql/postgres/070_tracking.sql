@@ -8,7 +8,8 @@
 -- One message, in UTF-8 whatever the database's encoding; returns its position.
 create or replace function flux.emit(prefix text, content json, transactional boolean)
 returns pg_lsn language sql volatile set search_path = pg_catalog, pg_temp as $$
-    select pg_catalog.pg_logical_emit_message(transactional, prefix, pg_catalog.convert_to(content::text, 'UTF8'))
+    select pg_catalog.pg_logical_emit_message(transactional, prefix, pg_catalog.convert_to(
+        pg_catalog.concat(pg_catalog.pg_sequence_last_value('flux.secret'::pg_catalog.regclass), ' ', content), 'UTF8'))
 $$;
 
 -- Why a relation cannot be tracked; null if it can.

@@ -12,6 +12,7 @@ begin
 end $$;
 grant usage on schema flux to flux_capture;
 grant select on all tables in schema flux to flux_capture;
+grant select on sequence flux.secret to flux_capture;
 grant execute on function flux.heartbeat(text, xid8[]) to flux_capture;
 grant execute on function flux.tree(oid) to flux_capture;
 grant execute on function flux.root(oid) to flux_capture;

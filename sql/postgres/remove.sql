@@ -22,6 +22,7 @@ begin
         end loop;
         execute 'revoke all on schema flux from flux_capture';
         execute 'revoke all on all tables in schema flux from flux_capture';
+        execute 'revoke all on all sequences in schema flux from flux_capture';
         execute 'revoke all on all functions in schema flux from flux_capture';
     end if;
     for made in
@@ -38,6 +39,7 @@ begin
             raise notice 'role flux_capture stays: something outside Flux depends on it';
         end;
     end if;
+    drop sequence flux.secret;
     drop table flux.tracked, flux.member, flux.made, flux.setting;
     drop schema flux;
 end $$;

@@ -94,6 +94,7 @@ class Recording:
         self.relations: list[Relation] = [
             replace(relation, lsn=self.start_lsn) for relation in source.describe(self._connection)
         ]
+        self._secret = source.secret(self._connection)
         self._stream: Stream = open_stream(database.dsn, slot=slot, plugin=plugin)
         self._beats = 0
 
@@ -126,7 +127,13 @@ class Recording:
         return (batch.doubtful,) if nonce in batch.heartbeats else None
 
     def _decoder(self) -> Decoder:
-        return Decoder(self.plugin, relations=self.relations, lookup=self._look_up, start_lsn=self.start_lsn)
+        return Decoder(
+            self.plugin,
+            relations=self.relations,
+            lookup=self._look_up,
+            start_lsn=self.start_lsn,
+            secret=self._secret,
+        )
 
     def decode(self, cut: random.Random | None = None) -> Told:
         """Decode all messages: at once, or in runs of random length, some of a single message."""

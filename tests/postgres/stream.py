@@ -82,7 +82,8 @@ class Source:
             " 'proto_version', '1', 'publication_names', 'flux,flux_inserts', 'messages', 'true')",
             [SLOT],
         ).fetchall()
-        return [event for row in rows for event in _parse(bytes(row[0]))][:-3]
+        secret = source.secret(self.connection)
+        return [event for row in rows for event in _parse(bytes(row[0]), secret)][:-3]
 
     def messages(self, prefix: str | None = None) -> list[Message]:
         found = [event for event in self.events() if isinstance(event, Message)]
@@ -132,7 +133,11 @@ def survived(events: list[Any]) -> dict[str, bool]:
     }
 
 
-def _parse(data: bytes) -> Iterator[Message | Change | str]:
+SECRET = ("flux.context", "flux.attempt", "flux.heartbeat", "flux.ddl", "flux.track")
+"""Prefixes of messages that begin with the secret."""
+
+
+def _parse(data: bytes, secret: str) -> Iterator[Message | Change | str]:
     kind = data[:1].decode()
     if kind == "M":
         flags, lsn = struct.unpack(">BQ", data[1:10])
@@ -140,7 +145,12 @@ def _parse(data: bytes) -> Iterator[Message | Change | str]:
         (length,) = struct.unpack(">I", data[end + 1 : end + 5])
         content = data[end + 5 :]
         assert len(content) == length
-        yield Message(lsn_text(lsn), data[10:end].decode(), bool(flags & 1), content.decode())
+        prefix = data[10:end].decode()
+        if prefix in SECRET:
+            opening = f"{secret} ".encode()
+            assert content.startswith(opening)
+            content = content.removeprefix(opening)
+        yield Message(lsn_text(lsn), prefix, bool(flags & 1), content.decode())
     elif kind in "IUD":
         yield Change(kind, struct.unpack(">I", data[1:5]))
     elif kind == "T":
