@@ -234,6 +234,9 @@ def _rolled_back(
     table = table.append_column("seq", pa.array(seq[in_order]))
     table = table.append_column("told", pa.array(told[place[in_order]]))
     row = pc.index_in(table.column("context"), value_set=contexts.column("place"), skip_nulls=True)
+    # The position comes from a setting, which a role may set: not to a context of another's transaction.
+    is_own = pc.equal(contexts.column("top_xid").take(row), table.column("xid"))
+    row = pc.if_else(is_own, row, pa.scalar(None, pa.int32()))
     return Resolved(table.append_column("context_row", row.cast(pa.int64())), contexts)
 
 

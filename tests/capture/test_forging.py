@@ -126,6 +126,22 @@ def test_settings_do_not_make_flux_sign_what_a_role_made_up(forged_rig: Rig) -> 
 
 
 @TWO
+def test_an_attempt_keeps_to_the_contexts_of_its_own_transaction(forged_rig: Rig) -> None:
+    rig = forged_rig
+    rig.once()
+    with rig.database.connect() as honest, rig.database.connect(user="forger") as forger:
+        honest.execute("begin; select flux.tag('r1', 'alice'); update safe set name = 'x' where id = 1")
+        place = value(honest, "select current_setting('flux.context_lsn')")
+        forger.execute("begin; update item set price = 10 where id = 1")
+        forger.execute("select set_config('flux.context_lsn', %s, true)", [place])
+        forger.execute("update item set price = 11 where id = 1; rollback")
+        honest.execute("rollback")
+    rig.once()
+    told = "select relation, actor from changes where outcome = 'rolled_back' order by lsn"
+    assert rig.ask(told) == [("public.safe", "alice"), ("public.item", None), ("public.item", None)]
+
+
+@TWO
 def test_no_other_role_reads_the_secret(forged_rig: Rig) -> None:
     database = forged_rig.database
     with database.connect() as owner, database.connect(user="flux_capture") as capture:
