@@ -94,7 +94,7 @@ class Recording:
         self.relations: list[Relation] = [
             replace(relation, lsn=self.start_lsn) for relation in source.describe(self._connection)
         ]
-        self._secret = source.secret(self._connection)
+        self.secret = source.secret(self._connection)
         self._stream: Stream = open_stream(database.dsn, slot=slot, plugin=plugin)
         self._beats = 0
 
@@ -132,7 +132,7 @@ class Recording:
             relations=self.relations,
             lookup=self._look_up,
             start_lsn=self.start_lsn,
-            secret=self._secret,
+            secret=self.secret,
         )
 
     def decode(self, cut: random.Random | None = None) -> Told:
