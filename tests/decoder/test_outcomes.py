@@ -24,7 +24,7 @@ def pieces() -> Iterator[None]:
     """Hand even a few attempts over in pieces, as capture gets millions."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (decoder, rolled_back):
-            patch.setattr(module, "PIECE_ROWS", 3)
+            patch.setattr(module, "PIECE_ROWS", 8)
         yield
 
 

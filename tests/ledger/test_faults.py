@@ -28,8 +28,8 @@ from ledger.log import Log, commit, insert, relation, update
 
 Kind = Literal["error", "crash"]
 
-STRIDE = 1 if os.environ.get("FLUX_SOAK_MINUTES") else 8
-"""Every eighth step is enough for each run of the tests; `make soak` takes them all."""
+STRIDE = 1 if os.environ.get("FLUX_SOAK_MINUTES") else 16
+"""Every sixteenth step is enough for each run of the tests; `make soak` takes them all."""
 BEFORE = 4
 """Transactions that the ledger has at the start; with as many files a merge is due."""
 USERS = relation()
