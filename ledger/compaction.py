@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from flux import sql
 from flux.ledger import datafile, durability, engine
@@ -29,7 +30,7 @@ TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20,
 """(bytes, count): files below that size are merged once there are that many above the tier before."""
 MERGED_BYTES_MAX = 256 << 20
 """Of the files that become one."""
-MEMORY_MAX = "256MB"
+MEMORY_MAX = "128MB"
 """Of the DuckDB that merges; beyond it a sort spills to the temporary folder."""
 THREADS = 1
 """Of that DuckDB: it runs beside the stream."""
@@ -123,6 +124,8 @@ class Compactor:
         try:
             if self._is_closed.is_set():
                 raise duckdb.InterruptException("the writer is closed")
+            # What decoding gave back and Arrow keeps would stand beside what the sort takes.
+            pa.default_memory_pool().release_unused()
             self._engine.execute(self._statement(merge, folder, target))
             durability.flush_file(target)
             durability.flush_folder(folder)
