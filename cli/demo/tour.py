@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,8 @@ from types import FrameType
 from flux.cli.demo import narration, server, shop
 from flux.cli.demo.recording import BOUNDS, Recording
 from flux.cli.setup import slot_name
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def run(*, keep: bool = False) -> None:
@@ -48,7 +50,8 @@ def _tour(own: server.Server, ledger: Path) -> None:
     narration.opening()
     # The server's first start and the new ledger take a second each, and neither needs the other.
     with ThreadPoolExecutor(max_workers=1) as beside:
-        made = beside.submit(create_ledger, ledger)
+        with _deferred():
+            made = beside.submit(create_ledger, ledger)
         own.start()
         shop.open_shop(own.dsn)
         made.result()
@@ -61,7 +64,9 @@ def _tour(own: server.Server, ledger: Path) -> None:
         dsn=own.dsn,
         bounds=BOUNDS,
     )
-    with Recording(settings) as recording:
+    with contextlib.ExitStack() as running:
+        with _deferred():
+            recording = running.enter_context(Recording(settings))
         recording.await_slot()
         narration.begun(version)
         xids = []
@@ -116,30 +121,42 @@ def _quiet_environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def _handled(handler: Handler) -> Iterator[None]:
+    """Let `handler` have whatever asks the demo to end."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored (nohup) stays so.
+    ours = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in ours}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+def _stoppable() -> contextlib.AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP end the demo as Ctrl-C does, so that it clears up."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    # What is ignored (nohup) stays so.
-    ours = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in ours}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _handled(stop)
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let the clearing up, which takes a second, not be interrupted itself."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
+def _deferred() -> Iterator[None]:
+    """Let a stop come at the end of the block: nobody waits for a thread whose start was cut short."""
+    came = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    with _handled(note):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _uninterrupted() -> contextlib.AbstractContextManager[None]:
+    """Let the clearing up, which takes a second, not be interrupted itself."""
+    return _handled(signal.SIG_IGN)

@@ -223,6 +223,42 @@ def test_stopped_at_any_moment_it_leaves_nothing(place: Path, stop: signal.Signa
     assert not list(place.iterdir())
 
 
+STOPPED_IN_START = """
+import os, shutil, signal, threading
+from flux.cli.main import main
+
+start, rmtree = threading.Thread.start, shutil.rmtree
+
+def stopped(thread):
+    start(thread)
+    if thread.name.startswith("NAME"):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def alone(*arguments, **words):
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("NAME")]
+    rmtree(*arguments, **words)
+
+threading.Thread.start, shutil.rmtree = stopped, alone
+main()
+"""
+
+
+@pytest.mark.parametrize("thread", ["ThreadPoolExecutor", "flux-demo-capture"])
+def test_stopped_while_a_thread_starts_it_leaves_nothing(place: Path, thread: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", STOPPED_IN_START.replace("NAME", thread), "demo"],
+        capture_output=True,
+        text=True,
+        env=environment(place),
+        stdin=subprocess.DEVNULL,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert not server_pids(place)
+    assert not list(place.iterdir())
+
+
 def test_libpq_settings_for_another_server_do_no_harm(place: Path) -> None:
     strange = {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGUSER": "nobody", "PGOPTIONS": "-c search_path=x"}
     done = demo(place, **strange, FLUX_DSN="host=192.0.2.1", FLUX_LEDGER=str(place / "mine"))
