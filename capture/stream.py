@@ -224,6 +224,7 @@ class Session:
         if self._appended_rows or time.monotonic() - self._committed_at > self._bounds.idle_commit_interval_s:
             if not self._appended_rows:
                 self._run.writer.append(relations_batch([], last.position))
+            row_count = self._run.writer.row_count
             self._run.writer.commit(
                 slot=self._run.settings.slot,
                 system_identifier=self._opened.system.system_identifier,
@@ -231,7 +232,7 @@ class Session:
             )
             self._committed_at = time.monotonic()
             self._commits_unkept += 1
-            self._run.meter.add(rows=self._appended_rows, commits=1)
+            self._run.meter.add(rows=row_count, commits=1)
             self._run.meter.update(commit_lsn=last.position.commit_lsn, at_us=last.position.at_us)
             self._appended_rows = self._appended_bytes = 0
         self._confirm(max(last.confirm_lsn, idle_lsn))

@@ -43,8 +43,8 @@ class _Known(NamedTuple):
     row_count: int
     next_row_id: int
     size: int
-    kept: str
-    """Where the catalog keeps rows of it; empty if it has no such place."""
+    inlined: str
+    """The catalog's own table for rows of it; empty if there is none."""
 
 
 class StoredFile(NamedTuple):
@@ -105,7 +105,7 @@ class Catalog:
         return self._order.get(table, [])
 
     def commit(self, files: Iterable[DataFile], table: str, row: Mapping[str, int | str | datetime]) -> bool:
-        """Add durable `files`, and `row` to the rows that the catalog itself keeps for `table`.
+        """Add durable `files`, and `row` inlined into `table`.
 
         Returns False, with nothing changed, where a table has no rows yet: DuckLake takes in the first
         ones. Raises `sqlite3.Error`; whether the commit counts is then for the catalog to say.
@@ -116,7 +116,7 @@ class Catalog:
         with self._transaction() as connection:
             version, schema_version, next_catalog_id, next_id = _head(connection)
             version += 1
-            next_id += 1  # as DuckLake does for a kept row: what it remembers goes by that number
+            next_id += 1  # as DuckLake does for an inlined row: what it remembers goes by that number
             known: dict[str, _Known] = {}
             for name in (*by_table, table):
                 found = _table(connection, name)
@@ -129,7 +129,7 @@ class Catalog:
                 self._add_files(connection, known[name], added, version, next_id)
                 next_id += len(added)
                 changes.append(f"inserted_into_table:{known[name].table_id}")
-            self._keep_row(connection, known[table], table, row, version)
+            self._inline_row(connection, known[table], table, row, version)
             changes.append(f"inlined_insert:{known[table].table_id}")
             head = (version, text_of(datetime.now(UTC)), schema_version, next_catalog_id, next_id)
             _add_version(connection, head, ",".join(changes))
@@ -169,13 +169,13 @@ class Catalog:
             _add_version(connection, head, f"merge_adjacent:{known.table_id}")
             connection.commit()
 
-    def kept_rows(self, table: str) -> int:
-        """Return how many rows of `table` the catalog itself keeps."""
+    def inlined_rows(self, table: str) -> int:
+        """Return how many rows of `table` are inlined."""
         with self._transaction() as connection:
             known = _table(connection, table)
-            if known is None or not known.kept:
+            if known is None or not known.inlined:
                 return 0
-            text = sql.text("ledger/commit/kept_rows.sql").format(table=identifier(known.kept))
+            text = sql.text("ledger/commit/inlined_rows.sql").format(table=identifier(known.inlined))
             return int(connection.execute(text).fetchone()[0])
 
     def versions(self, before: datetime) -> list[int]:
@@ -231,7 +231,7 @@ class Catalog:
         ]
         connection.executemany(sql.text("ledger/commit/file_bounds.sql"), rows)
 
-    def _keep_row(
+    def _inline_row(
         self,
         connection: sqlite3.Connection,
         known: _Known,
@@ -239,10 +239,10 @@ class Catalog:
         row: Mapping[str, int | str | datetime],
         version: int,
     ) -> None:
-        table_id, row_count, next_row_id, size, kept = known
+        table_id, row_count, next_row_id, size, inlined = known
         values = {name: text_of(value) for name, value in row.items()}
         text = sql.text("ledger/commit/inlined_row.sql").format(
-            table=identifier(kept),
+            table=identifier(inlined),
             columns=", ".join(map(identifier, values)),
             marks=", ".join("?" * len(values)),
         )

@@ -119,17 +119,17 @@ class Compactor:
             self._engine = engine.open_bare(threads=THREADS, memory_max=MEMORY_MAX)
         folder = self._data / "main" / merge.table
         target = folder / f"flux-{uuid.uuid4()}.parquet"
-        # A rollback of the writer meanwhile must not take it for a file of its own.
-        self._files.know(target)
         try:
-            if self._is_closed.is_set():
-                raise duckdb.InterruptException("the writer is closed")
-            # What decoding gave back and Arrow keeps would stand beside what the sort takes.
-            pa.default_memory_pool().release_unused()
-            self._engine.execute(self._statement(merge, folder, target))
-            durability.flush_file(target)
-            durability.flush_folder(folder)
-            return datafile.read(target, merge.table)
+            # A rollback of the writer meanwhile must not take it for a file of its own.
+            with self._files.making(target):
+                if self._is_closed.is_set():
+                    raise duckdb.InterruptException("the writer is closed")
+                # What decoding gave back and Arrow keeps would stand beside what the sort takes.
+                pa.default_memory_pool().release_unused()
+                self._engine.execute(self._statement(merge, folder, target))
+                durability.flush_file(target)
+                durability.flush_folder(folder)
+                return datafile.read(target, merge.table)
         except BaseException:
             target.unlink(missing_ok=True)
             raise

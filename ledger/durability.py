@@ -8,7 +8,8 @@ before the catalog may name them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -52,6 +53,7 @@ class DataFiles:
         self._data = data
         self._durable: set[str] = set(self._listed())
         self._folders: set[Path] = set()  # themselves durable, with those above them
+        self._others: set[str] = set()  # not the writer's own
 
     def _listed(self) -> list[str]:
         return [
@@ -63,10 +65,12 @@ class DataFiles:
 
     def flush_new(self) -> int:
         """Make the files written since the last call durable; return how many there were."""
+        known = set(self._durable)
         listed = set(self._listed())
-        new = listed - self._durable
-        self.flush([Path(name) for name in new])
-        self._durable = listed
+        new = listed - known - self._others
+        self.flush(Path(name) for name in new)
+        # Gone from the disk. What was made while the folders were read stays known.
+        self._durable -= known - listed
         return len(new)
 
     def flush(self, files: Iterable[Path]) -> None:
@@ -83,14 +87,20 @@ class DataFiles:
                 flush_folder(folder)
         self._folders |= own
 
-    def know(self, file: Path) -> None:
-        """Take note of a file that somebody else makes durable."""
-        self._durable.add(str(file))
+    @contextmanager
+    def making(self, file: Path) -> Iterator[None]:
+        """Leave `file` alone meanwhile: somebody else makes it, durable, beside the writer."""
+        self._others.add(str(file))
+        try:
+            yield
+            self._durable.add(str(file))
+        finally:
+            self._others.discard(str(file))
 
     def discard_new(self) -> None:
         """Delete the files written since `flush_new`: of a transaction that was rolled back.
 
         DuckDB leaves a file that it could not finish; on a full disk that would keep it full.
         """
-        for name in set(self._listed()) - self._durable:
+        for name in set(self._listed()) - self._durable - self._others:
             Path(name).unlink(missing_ok=True)

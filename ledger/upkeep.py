@@ -54,7 +54,7 @@ class Upkeeper:
     def maintain(self, *, wait: bool = False, force: bool = False) -> Upkeep:
         """Merge and clean up where it is time to; see `Writer.maintain`."""
         merged = self.collect(wait=wait or force)
-        if force or self._catalog.kept_rows("positions") > POSITIONS_INLINED_MAX:
+        if force or self._catalog.inlined_rows("positions") > POSITIONS_INLINED_MAX:
             self._flush()
         while not self._compactor.is_busy:
             merges = due(self._catalog.files(), force=force)

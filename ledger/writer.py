@@ -1,9 +1,9 @@
 """The one writer of a ledger: batches in, each with its position, all or nothing.
 
-A DuckLake transaction holds the rows of one batch, or of a chain of batches whose transaction is
-larger than a batch, together with the position they end at. It is committed whole or rolled back
-whole: after any failure the ledger is what it was at the last commit, and `position()` says where
-to go on. What `commit` returned for survives a kill and a power loss.
+One commit of the catalog brings the rows of one batch, or of a chain of batches whose transaction is
+larger than a batch, together with the position they end at. It is there whole or not at all: after
+any failure the ledger is what it was at the last commit, and `position()` says where to go on. What
+`commit` returned for survives a kill and a power loss.
 
 Not thread safe: one thread writes. Readers in other processes never wait for it.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -125,6 +125,11 @@ class Writer:
         """Return where the source's log has been read to; None before the first commit."""
         return self._stored
 
+    @property
+    def row_count(self) -> int:
+        """Rows appended since the last commit."""
+        return self._row_count
+
     def relations(self, since_lsn: int) -> list[Relation]:
         """Return the versions in force at `since_lsn` and all later ones, partitions too, by position."""
         words = {"source": self._source, "since": since_lsn}
@@ -186,15 +191,8 @@ class Writer:
 
     def _commit_files(self, stored: StoredPosition) -> bool:
         """Commit files and position past DuckLake; False where it must be asked."""
-        position: dict[str, int | str | datetime] = {
-            "source": self._source,
-            "slot": stored.slot,
-            "system_identifier": stored.system_identifier,
-            "timeline": stored.timeline,
-            "commit_lsn": stored.commit_lsn,
-            "at": datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stored.at_us),
-            "end_lsn": stored.end_lsn,
-        }
+        position = {"source": self._source, **asdict(stored)}
+        position["at"] = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=position.pop("at_us"))
         # From here on the catalog may name the files, even if it fails: they stay, and upkeep deletes what
         # no catalog names.
         files, self._pending = self._pending, []
@@ -210,18 +208,7 @@ class Writer:
         for file in files:
             statement = sql.text("ledger/writer/add_file.sql").format(table=file.table)
             self._lake.execute(statement, {"file": str(file.path)})
-        self._ask(
-            "position_append",
-            {
-                "source": self._source,
-                "slot": stored.slot,
-                "system_identifier": stored.system_identifier,
-                "timeline": stored.timeline,
-                "commit_lsn": stored.commit_lsn,
-                "at_us": stored.at_us,
-                "end_lsn": stored.end_lsn,
-            },
-        )
+        self._ask("position_append", {"source": self._source, **asdict(stored)})
         if self._reshaped:
             typed.refresh(self._lake, self._reshaped)
         self._commit_lake()

@@ -148,6 +148,21 @@ def test_files_are_durable_before_the_catalog_names_them(
     assert DataFiles(path / "data").flush_new() == 0
 
 
+def test_a_file_that_is_made_beside_the_writer_is_left_alone(tmp_path: Path) -> None:
+    """Named before it is there, and whatever the writer commits or rolls back meanwhile."""
+    files, theirs, own = DataFiles(tmp_path), tmp_path / "theirs.parquet", tmp_path / "own.parquet"
+    with files.making(theirs):
+        assert files.flush_new() == 0
+        theirs.write_bytes(b"")
+        own.write_bytes(b"")
+        files.discard_new()
+        assert theirs.exists()
+        assert not own.exists()
+        assert files.flush_new() == 0
+    files.discard_new()
+    assert theirs.exists()
+
+
 def many_commits(path: Path, count: int) -> Log:
     log = Log()
     with Writer.open(path, source="shop") as writer:

@@ -1,7 +1,7 @@
--- What the catalog knows of a table that has rows, and where it keeps rows itself.
+-- What the catalog knows of a table that has rows, and where it inlines rows.
 select owner.table_id, known.record_count, known.next_row_id, known.file_size_bytes,
-       coalesce((select kept.table_name from ducklake_inlined_data_tables as kept
-        where kept.table_id = owner.table_id order by kept.schema_version desc limit 1), '')
+       coalesce((select inlined.table_name from ducklake_inlined_data_tables as inlined
+        where inlined.table_id = owner.table_id order by inlined.schema_version desc limit 1), '')
 from ducklake_table as owner
 join ducklake_schema as space on space.schema_id = owner.schema_id
 join ducklake_table_stats as known on known.table_id = owner.table_id
