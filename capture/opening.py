@@ -263,6 +263,7 @@ def _start(
             start_lsn=known.start_lsn,
             xid_near=_recent_xid(connection),
             secret=_secret(connection),
+            spill=run.writer.path,
         )
         done = {each.relation_id for each in run.writer.baselines() if each.lsn >= known.generation_lsn}
         tracked = _tracked(connection)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux.decoder.frames import Bools, Bytes, Ints, Lsns, texts
+from flux.decoder.json_tokens import positions
 
 _PLACE = r"([0-9A-F]{1,8}/[0-9A-F]{1,8}|-)"
 _SHAPE = rf"(?s)^1 \d{{1,18}} \d{{1,10}} \d{{1,10}} {_PLACE} {_PLACE} \d{{1,18}} [iudt]\d{{1,10}} "
@@ -25,8 +26,8 @@ SCHEMA = pa.schema(
         ("xid", pa.int64()),
         ("subxid", pa.int64()),
         ("relation_id", pa.int64()),
-        ("context", pa.string()),  # position of its context's message, as text; null if none
-        ("mark", pa.string()),  # position of the mark that shares its savepoint's fate; null at top level
+        ("context", pa.uint64()),  # position of its context's message; 0 if none
+        ("mark", pa.uint64()),  # position of the mark that shares its savepoint's fate; 0 at top level
         ("clock_us", pa.int64()),
         ("op", pa.string()),
         ("old_length", pa.int64()),
@@ -66,8 +67,8 @@ def parse_attempts(buffer: Bytes, start: Ints, length: Ints, lsn: Lsns, hold: Ls
             field[1].cast(pa.int64()),
             field[2].cast(pa.int64()),
             field[3].cast(pa.int64()),
-            _absent(field[4]),
-            _absent(field[5]),
+            _positions(field[4]),
+            _positions(field[5]),
             field[6].cast(pa.int64()),
             pc.utf8_slice_codeunits(field[7], 0, 1),
             old_length,
@@ -97,23 +98,25 @@ def _decodes(content: bytes) -> bool:
     return True
 
 
-def _absent(array: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(array, "-"), pa.scalar(None, pa.string()), array)
+def _positions(text: pa.Array) -> pa.Array:
+    """Return log positions that are written as text, 0 for `-`; many are the same."""
+    encoded = pc.if_else(pc.equal(text, "-"), "0/0", text).dictionary_encode()
+    known = encoded.dictionary
+    offsets = np.frombuffer(known.buffers()[1], np.int32, len(known) + 1, known.offset * 4).astype(np.int64)
+    value = positions(np.frombuffer(known.buffers()[2], np.uint8), offsets[:-1], offsets[1:])
+    return pa.array(value).take(encoded.indices)
 
 
-def row_texts(table: pa.Table) -> tuple[Bytes, Ints, Ints, Ints, Ints]:
-    """Return the buffer of the rows' texts, and start and length of the old and of the new ones."""
+def row_texts(table: pa.Table) -> tuple[Bytes, Ints, Ints]:
+    """Return the buffer of `n` attempts' rows, and [2n] start and length of old, new, old, new and so on."""
     rows = table.column("rows").combine_chunks()
     if isinstance(rows, pa.ChunkedArray):
         rows = rows.chunk(0) if rows.num_chunks else pa.array([], pa.large_binary())
-    count = len(rows)
-    offsets = (
-        np.frombuffer(rows.buffers()[1], np.int64, count + 1, rows.offset * 8)
-        if count
-        else np.zeros(1, np.int64)
-    )
-    data = rows.buffers()[2] if count else None
-    buffer = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
-    old_length: Ints = table.column("old_length").to_numpy()
-    begin = offsets[:-1]
-    return buffer, begin, old_length, begin + old_length, np.diff(offsets) - old_length
+    if not len(rows):
+        return np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    offsets = np.frombuffer(rows.buffers()[1], np.int64, len(rows) + 1, rows.offset * 8)
+    buffer = np.frombuffer(rows.buffers()[2], np.uint8)
+    start = np.repeat(offsets[:-1], 2)
+    start[1::2] += table.column("old_length").to_numpy()
+    length = np.diff(np.append(start, offsets[-1]))
+    return buffer, start, length

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,8 +24,9 @@ from flux.decoder.committed import Tagged, committed_changes
 from flux.decoder.context import contexts_table, parse_contexts
 from flux.decoder.events import ATTEMPT, BEGIN, COMMIT, CONTEXT, DDL, HEARTBEAT, MARK, TRACK, Events
 from flux.decoder.frames import Bools, Ints, Lsns, gather
-from flux.decoder.outcome import Commits, Heartbeat, Pending, Resolved, parse_heartbeat
-from flux.decoder.rolled_back import PIECE_ROWS, rolled_back_changes
+from flux.decoder.outcome import Commits, Heartbeat, parse_heartbeat
+from flux.decoder.pending import Pending, Resolved
+from flux.decoder.rolled_back import rolled_back_changes
 from flux.decoder.schema import SchemaChange, parse_ddl
 from flux.decoder.tables import (
     ddl_table,
@@ -45,7 +47,6 @@ Plugin = Literal["pgoutput", "wal2json"]
 _PENDING_CONTEXTS = parse_contexts([])[0].schema
 for _name, _kind in (
     ("lsn", pa.uint64()),
-    ("place", pa.string()),
     ("top_xid", pa.int64()),
     ("hold", pa.uint64()),
 ):
@@ -78,11 +79,13 @@ class Decoder:
         start_lsn: int = 0,
         xid_near: int = 0,
         secret: str = "",
+        spill: Path | None = None,
     ) -> None:
         """Begin at what the slot has confirmed, `start_lsn`.
 
         `xid_near` is any recent 64-bit transaction id, from which the upper half of the stream's 32-bit
         ids is taken (0: the first epoch). `secret` is what Flux's own messages begin with (none: nothing).
+        Open attempts that memory cannot hold go into the folder `spill` (none: the temporary one).
         """
         self._plugin = pgoutput if plugin == "pgoutput" else wal2json
         self.catalog = Catalog(relations, lookup)
@@ -95,7 +98,7 @@ class Decoder:
         self._open: Open | None = None
         self._early: list[bytes] = []
         """Messages that wait for the one they belong with."""
-        self._pending = Pending(_PENDING_CONTEXTS.empty_table())
+        self._pending = Pending(_PENDING_CONTEXTS.empty_table(), spill)
 
     def decode(self, messages: list[bytes]) -> Batch:
         """Return the batch of `messages`; raise `DecodeError` when they are not what they must be."""
@@ -126,7 +129,12 @@ class Decoder:
         open_beat = span.ends_open and bool(beats) and beats[-1].commit_lsn == int(span.commit_lsn[-1])
         resolved = self._resolve(events, span, beats[:-1] if open_beat else beats, marks, tally)
         lost_contexts = _pending_context_rows(resolved.contexts)
-        lost = rolled_back_changes(resolved.attempts, lost_contexts, self.catalog)
+        is_long = len(resolved.pieces) > 1
+        if is_long:
+            for some in resolved.attempts():  # what it learns of unknown relations goes with this batch
+                self.catalog.by_id(some.column("relation_id").to_numpy(), some.column("lsn").to_numpy())
+        lost = rolled_back_changes(resolved.attempts(), lost_contexts, self.catalog)
+        first_lost = next(lost, CHANGES.empty_table())
         schema, resync = self._schema(events, span, fresh_txn, truncates.resync, tally)
         commit = events.kind == COMMIT
         transactions = transactions_table(events, span, tagged, changes, self._wide(span.xid[commit]), before)
@@ -141,8 +149,8 @@ class Decoder:
         self._move_on(events, span, contexts, context_row, tagged, changes, marks, unfinished)
         relations, self.catalog.fresh = self.catalog.fresh, []
         return Batch(
-            changes=_join([changes, next(lost, CHANGES.empty_table())]),
-            late=lost if resolved.attempts.num_rows > PIECE_ROWS else (),
+            changes=_join([changes, first_lost]),
+            late=lost if is_long else (),
             contexts=_join([contexts.take(pa.array(used)), _used_contexts(lost_contexts, resolved)]),
             transactions=_join([transactions, rolled_back_transactions(resolved)]),
             relations=relations_table(relations),
@@ -279,12 +287,6 @@ class Decoder:
         which, fields = which[good], fields.filter(pa.array(good))
         for name, values in (
             ("lsn", pa.array(events.lsn[which])),
-            (
-                "place",
-                pa.array(
-                    [f"{at >> 32:X}/{at & 0xFFFFFFFF:X}" for at in events.lsn[which].tolist()], pa.string()
-                ),
-            ),
             ("top_xid", fields.column("xid").cast(pa.int64())),
             ("hold", pa.array(hold[which])),
         ):
@@ -294,11 +296,7 @@ class Decoder:
             self._learn_uncommitted(_content(events, event), int(events.lsn[event]), tally)
         commit = np.flatnonzero(events.kind == COMMIT)
         commits = Commits(span.xid[commit].astype(np.uint32), span.commit_lsn[commit], marks)
-        resolved = self._pending.resolve(commits, beats)
-        new = pa.compute.greater(resolved.attempts.column("told"), self._stored_lsn)
-        if pa.compute.all(new).as_py() is not False:  # a copy less of what may be millions
-            return resolved
-        return Resolved(resolved.attempts.filter(new), resolved.contexts)
+        return self._pending.resolve(commits, beats, after_lsn=self._stored_lsn)
 
     def _learn_uncommitted(self, content: bytes, lsn: int, tally: _Tally) -> None:
         try:
@@ -411,7 +409,7 @@ def _pending_context_rows(pending: pa.Table) -> pa.Table:
 
 def _used_contexts(contexts: pa.Table, resolved: Resolved) -> pa.Table:
     """Return the contexts that a rolled-back attempt refers to."""
-    rows = resolved.attempts.column("context_row").unique().drop_null()
+    rows = resolved.context_row.unique().drop_null()
     return contexts.take(rows.sort())
 
 

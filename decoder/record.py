@@ -61,10 +61,14 @@ def split_records(source: Bytes, start: Ints, length: Ints) -> Records:
 
 def _packed(source: Bytes, start: Ints, length: Ints) -> tuple[Bytes, Ints]:
     """Copy the texts into a buffer of their own, one behind the other."""
+    padding = np.zeros(PADDING_BYTES, np.uint8)
+    if start.size and (start[1:] == start[:-1] + length[:-1]).all():  # they are, and an index a byte is dear
+        first = int(start[0])
+        text = source[first : int(start[-1] + length[-1])]
+        return np.concatenate([text, padding]), start - first
     fresh = np.cumsum(length) - length
-    total = int(length.sum())
-    take = np.arange(total) + np.repeat(start - fresh, length)
-    return np.concatenate([source[take], np.zeros(PADDING_BYTES, np.uint8)]), fresh
+    take = np.arange(int(length.sum())) + np.repeat(start - fresh, length)
+    return np.concatenate([source[take], padding]), fresh
 
 
 def _unquoted(buffer: Bytes, offset: Ints, opens: Ints, closes: Ints, good: Bools) -> Records:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flux.decoder.attempt import row_texts
-from flux.decoder.catalog import NO_VERSION, Catalog
+from flux.decoder.catalog import NO_VERSION, Catalog, Timeline
 from flux.decoder.events import ABSENT, TEXT, Tuples
 from flux.decoder.frames import PADDING_BYTES, Bytes, Ints, Lsns
 from flux.decoder.record import Records, split_records
@@ -18,34 +18,31 @@ from flux.decoder.rows import Names, images, key_places, key_texts, same_texts
 from flux.model.batch import CHANGES
 from flux.model.relation import Column, Relation
 
+OwnDdl = dict[tuple[int, int], Timeline]
+"""As `Catalog.own_ddl`."""
+
 _OPS = {"i": "insert", "u": "update", "d": "delete", "t": "truncate"}
 
 ROW_TEXT = "?row"
 """Column under which a row is kept whole whose shape is not known: nothing is lost, nothing guessed."""
 
 
-PIECE_ROWS = 65_536
-"""Attempts whose texts are split at once: a transaction may have had millions."""
-
-
-def rolled_back_changes(attempts: pa.Table, contexts: pa.Table, catalog: Catalog) -> Iterator[pa.Table]:
-    """Return `CHANGES` rows for resolved attempts (`outcome.Resolved`), piece by piece as they are asked for.
+def rolled_back_changes(
+    attempts: Iterator[pa.Table], contexts: pa.Table, catalog: Catalog
+) -> Iterator[pa.Table]:
+    """Return `CHANGES` rows for `pending.Resolved.attempts`, piece by piece as they are asked for.
 
     Attempts of unknown relations are left out. `contexts` are rows of `CONTEXTS` that `context_row` points
-    into. What the catalog knows is looked up now: it may know something else by the time of a later piece.
+    into. Of later pieces the catalog must still know what it knows now, but for the shapes of `own_ddl`.
     """
-    lsn: Lsns = attempts.column("lsn").to_numpy()
-    xid: Ints = attempts.column("xid").to_numpy()
-    version = _versions(catalog, attempts.column("relation_id").to_numpy(), xid, lsn)
-    known = np.flatnonzero(version != NO_VERSION)
-    if known.size < version.size:
-        attempts, version, lsn = attempts.take(pa.array(known)), version[known], lsn[known]
-    names, versions = _names(catalog, version, lsn), list(catalog.versions)
+    own_ddl = dict(catalog.own_ddl)
 
     def pieces() -> Iterator[pa.Table]:
-        for first in range(0, attempts.num_rows, PIECE_ROWS):
-            some = slice(first, first + PIECE_ROWS)
-            yield _piece(attempts.slice(first, PIECE_ROWS), contexts, version[some], names[some], versions)
+        for some in attempts:
+            version = _versions(catalog, own_ddl, some)
+            known = np.flatnonzero(version != NO_VERSION)
+            if known.size:
+                yield _piece(some.take(pa.array(known)), contexts, version[known], own_ddl, catalog)
 
     return pieces()
 
@@ -54,13 +51,13 @@ def _piece(
     attempts: pa.Table,
     contexts: pa.Table,
     version: npt.NDArray[np.int32],
-    relations: pa.Array,
-    catalog: list[Relation],
+    own_ddl: OwnDdl,
+    catalog: Catalog,
 ) -> pa.Table:
     lsn: Lsns = attempts.column("lsn").to_numpy()
     xid: Ints = attempts.column("xid").to_numpy()
     count = attempts.num_rows
-    rows = _rows(attempts, version, catalog)
+    rows = _rows(attempts, version, catalog.versions)
     versions, tuples, shaped, old, new = rows.versions, rows.tuples, rows.version, rows.old, rows.new
     names = Names.of(versions)
     none = np.full(count, -1, np.int64)
@@ -83,7 +80,7 @@ def _piece(
             "xid": pa.array(xid.astype(np.uint64)),
             "subxid": _subxids(xid, attempts.column("subxid").to_numpy()),
             "at": attempts.column("clock_us").cast(CHANGES.field("at").type),
-            "relation": relations,
+            "relation": _names(catalog, own_ddl, version, lsn),
             "relation_id": pa.array(root_id[shaped]),
             "key": key,
             "old_key": pa.compute.if_else(pa.array(moved), old_key, pa.scalar(None, pa.string())),
@@ -118,16 +115,15 @@ class _Rows:
 
 def _rows(attempts: pa.Table, version: npt.NDArray[np.int32], catalog: list[Relation]) -> _Rows:
     count = attempts.num_rows
-    buffer, old_start, old_length, new_start, new_length = row_texts(attempts)
-    present = np.flatnonzero(np.concatenate([old_length, new_length]) > 0)
-    starts, lengths = np.concatenate([old_start, new_start]), np.concatenate([old_length, new_length])
-    records = split_records(buffer, starts[present], lengths[present])
-    whole = _Texts(buffer, starts[present], lengths[present])
-    of_record = np.concatenate([version, version])[present]
+    buffer, start, length = row_texts(attempts)
+    present = np.flatnonzero(length > 0)
+    records = split_records(buffer, start[present], length[present])
+    of_record = np.repeat(version, 2)[present]
+    whole = _Texts(buffer, start[present], length[present])
     text, tuples, versions = _tuples(records, of_record, catalog, whole)
     row = np.full(2 * count, -1, np.int64)
     row[present] = np.arange(present.size)
-    old, new = row[:count], row[count:]
+    old, new = row[::2], row[1::2]
     # A row of unknown shape has a version made for it. Row -1 takes the padding: there may be no row.
     own = np.append(tuples.version, np.int32(NO_VERSION))
     shaped = np.where(new >= 0, own[new], np.where(old >= 0, own[old], version))
@@ -144,10 +140,10 @@ def _subxids(xid: Ints, subxid: Ints) -> pa.Array:
     return pa.array(full.astype(np.uint64), mask=(subxid == 0) | (full == xid))
 
 
-def _names(catalog: Catalog, version: npt.NDArray[np.int32], lsn: Lsns) -> pa.Array:
+def _names(catalog: Catalog, own_ddl: OwnDdl, version: npt.NDArray[np.int32], lsn: Lsns) -> pa.Array:
     """Return the name each attempt's root was known by: not one that only its own transaction gave it."""
     names = [each.root for each in catalog.versions]
-    for timeline in catalog.own_ddl.values():
+    for timeline in own_ddl.values():
         for number in timeline.version:
             mine = lsn[version == number]
             if mine.size:
@@ -156,10 +152,11 @@ def _names(catalog: Catalog, version: npt.NDArray[np.int32], lsn: Lsns) -> pa.Ar
     return pa.array(names, pa.string()).take(pa.array(version))
 
 
-def _versions(catalog: Catalog, relation_id: Ints, xid: Ints, lsn: Lsns) -> npt.NDArray[np.int32]:
+def _versions(catalog: Catalog, own_ddl: OwnDdl, attempts: pa.Table) -> npt.NDArray[np.int32]:
     """Return the shape each attempt's row has; DDL of its own transaction comes first."""
+    relation_id, xid, lsn = (attempts.column(name).to_numpy() for name in ("relation_id", "xid", "lsn"))
     version = catalog.by_id(relation_id, lsn)
-    for (own_xid, own_relation), timeline in catalog.own_ddl.items():
+    for (own_xid, own_relation), timeline in own_ddl.items():
         mine = (xid == own_xid) & (relation_id == own_relation)
         mine &= lsn >= np.uint64(timeline.lsn[0])
         if mine.any():

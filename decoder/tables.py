@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from flux.decoder.committed import Tagged
 from flux.decoder.events import COMMIT, Events
 from flux.decoder.frames import Ints, Lsns
-from flux.decoder.outcome import Resolved
+from flux.decoder.pending import Resolved
 from flux.decoder.schema import SchemaChange
 from flux.decoder.transaction import Open, Spans
 from flux.model.batch import DDL, RELATIONS, TRANSACTIONS
@@ -80,18 +80,18 @@ def _distinct(group: Ints, values: pa.ChunkedArray, groups: int) -> pa.Array:
 
 def rolled_back_transactions(resolved: Resolved) -> pa.Table:
     """Return a row for each transaction that was aborted; its time is its last attempt's."""
-    attempts = resolved.attempts
-    aborted = attempts.filter(pc.equal(attempts.column("outcome"), Outcome.ROLLED_BACK.value))
-    if not aborted.num_rows:
+    aborted = resolved.outcome == Outcome.ROLLED_BACK.value
+    runs = resolved.runs.pick(aborted)
+    if not runs.xid.size:
         return TRANSACTIONS.empty_table()
-    row = aborted.column("context_row").combine_chunks()
+    row = resolved.context_row.filter(pa.array(aborted))
     request = resolved.contexts.column("request_id").combine_chunks()
     requests = request.take(row) if len(request) else pa.nulls(len(row), pa.string())
     requests = pc.if_else(pc.equal(requests, ""), pa.scalar(None, pa.string()), requests)
-    xid = aborted.column("xid").to_numpy()
-    xids, group = np.unique(xid, return_inverse=True)
+    xids, group = np.unique(runs.xid, return_inverse=True)
     last = np.zeros(xids.size, np.int64)
-    np.maximum.at(last, group, aborted.column("clock_us").to_numpy())
+    np.maximum.at(last, group, runs.clock_us)
+    size = np.bincount(group, runs.size)
     nothing = pa.nulls(xids.size, pa.uint64())
     return pa.table(
         [
@@ -100,7 +100,7 @@ def rolled_back_transactions(resolved: Resolved) -> pa.Table:
             nothing,
             pa.array(last).cast(TRANSACTIONS.field("at").type),
             pa.repeat(pa.scalar(Outcome.ROLLED_BACK.value), xids.size),
-            pa.array(np.bincount(group).astype(np.uint64)),
+            pa.array(size.astype(np.uint64)),
             _distinct(group, pa.chunked_array([requests]), xids.size),
             pa.nulls(xids.size, pa.string()),
         ],

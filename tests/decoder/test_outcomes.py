@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from decoder.encode import TABLE, Change, Message, Streams, Transaction
 from decoder.test_plugins import CUTS, plain
-from flux.decoder import Decoder, decoder, rolled_back
+from flux.decoder import Decoder, spill
 from flux.model.batch import Batch
 from flux.model.lsn import lsn_text
 
@@ -23,8 +23,10 @@ from flux.model.lsn import lsn_text
 def pieces() -> Iterator[None]:
     """Hand even a few attempts over in pieces, as capture gets millions."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (decoder, rolled_back):
-            patch.setattr(module, "PIECE_ROWS", 8)
+        patch.setattr(spill, "PIECE_ROWS", 8)
+        # And let them wait as millions do: some on disk, the newest in memory.
+        patch.setattr(spill, "MEMORY_BYTES_MAX", 2000)
+        patch.setattr(spill, "TABLES_MAX", 2)
         yield
 
 

@@ -1,0 +1,188 @@
+"""Rows that wait: the newest in memory, the rest in files without a name, which end with the process.
+
+Nothing here has to survive: what waits is still in the source's log, and is read again after a restart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from flux.decoder.frames import Ints
+from flux.model.errors import LedgerError
+
+MEMORY_BYTES_MAX = 32 << 20
+"""What waits in memory."""
+TABLES_MAX = 64
+"""Tables kept apart in memory before they are joined: joining copies, walking many of them is slow."""
+PIECE_ROWS = 65_536
+PIECE_BYTES = 2 << 20
+"""What is read, and handed on, at once, by the mean size of a row: there may be millions, and large ones."""
+
+
+Piece = Callable[[], tuple[Ints, pa.Table]]
+"""Loads rows of some runs; of each row, the place of its run."""
+
+
+class _Stored(NamedTuple):
+    """Rows `first` to `end`."""
+
+    first: int
+    end: int
+    load: Callable[[], pa.Table]
+    size: int
+    """Bytes in memory, once loaded."""
+    in_memory: bool
+
+
+class Rows:
+    """Rows of one schema, numbered as they come. Those who wait for them name them as runs of numbers."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` is where files go; None for the system's temporary one."""
+        self._folder = folder
+        self._stored: list[_Stored] = []
+
+    def append(self, table: pa.Table) -> int:
+        """Take in rows; return the number of the first."""
+        first = self._stored[-1].end if self._stored else 0
+        self._stored.append(_in_memory(first, table))
+        return first
+
+    def keep(self, first: Ints, size: Ints) -> Ints:
+        """Forget all but these runs, in ascending order; return the numbers that they begin with now.
+
+        Raises `LedgerError` when the disk does not take what memory cannot hold.
+        """
+        self._stored = _used(self._stored, first, size)
+        memory = [each for each in self._stored if each.in_memory]
+        is_large = sum(each.size for each in memory) > MEMORY_BYTES_MAX
+        if len(memory) <= TABLES_MAX and not is_large:
+            return first
+        begin = memory[0].first
+        mine = first >= begin
+        table = _gather(memory, _numbers(first[mine], size[mine])).combine_chunks()
+        del self._stored[-len(memory) :]
+        # What is left of much may be little. Half of the bound: the next batch must not do this again.
+        if table.nbytes > MEMORY_BYTES_MAX // 2:
+            self._stored += self._written(begin, table)
+        else:
+            self._stored.append(_in_memory(begin, table))
+        kept = first.copy()
+        kept[mine] = begin + np.cumsum(size[mine]) - size[mine]
+        return kept
+
+    def pieces(self, first: Ints, size: Ints) -> list[Piece]:
+        """Return the rows of these runs, which ascend, as pieces to be loaded one by one.
+
+        What is kept meanwhile makes no difference to them.
+        """
+        stored, ends = _used(self._stored, first, size), np.cumsum(size)
+        if not stored:
+            return []
+
+        def piece(begin: int, end: int) -> tuple[Ints, pa.Table]:
+            place = np.arange(begin, end)
+            run = np.searchsorted(ends, place, side="right")
+            return run, _gather(stored, (first + size - ends)[run] + place)
+
+        bounds = _bounds(stored, first, size)
+        return [partial(piece, *pair) for pair in itertools.pairwise(bounds)]
+
+    def _written(self, first: int, table: pa.Table) -> Iterator[_Stored]:
+        """Move rows to a file of their own."""
+        rows = int(PIECE_BYTES / max(table.nbytes, 1) * table.num_rows)
+        batches = table.to_batches(max_chunksize=max(1, min(PIECE_ROWS, rows)))
+        try:
+            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it lives as long as its rows
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            with pa.ipc.new_file(pa.PythonFile(file, "w"), table.schema, options=options) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            file.flush()
+            reader = pa.ipc.open_file(pa.PythonFile(file, "r"))
+            weakref.finalize(reader, file.close)
+        except OSError as error:
+            raise LedgerError(
+                f"cannot set aside the open attempts in {self._folder or tempfile.gettempdir()}",
+                why=os.strerror(error.errno) if error.errno else type(error).__name__,
+                hint="make room there; nothing of this batch was stored, and it is read again",
+            ) from error
+        for number, batch in enumerate(batches):
+            load = partial(_loaded, reader, number)
+            yield _Stored(first, first + batch.num_rows, load, batch.nbytes, in_memory=False)
+            first += batch.num_rows
+
+
+def _in_memory(first: int, table: pa.Table) -> _Stored:
+    return _Stored(first, first + table.num_rows, lambda: table, table.nbytes, in_memory=True)
+
+
+def _loaded(reader: pa.ipc.RecordBatchFileReader, number: int) -> pa.Table:
+    return pa.Table.from_batches([reader.get_batch(number)])
+
+
+def _used(stored: list[_Stored], first: Ints, size: Ints) -> list[_Stored]:
+    """Return the tables in which these runs lie."""
+    if not stored:
+        return []
+    starts = np.array([each.first for each in stored])
+    change = np.zeros(len(stored) + 1, np.int64)
+    np.add.at(change, np.searchsorted(starts, first, side="right") - 1, 1)
+    np.add.at(change, np.searchsorted(starts, first + size - 1, side="right"), -1)
+    return [each for each, runs in zip(stored, np.cumsum(change).tolist(), strict=False) if runs]
+
+
+def _bounds(stored: list[_Stored], first: Ints, size: Ints) -> list[int]:
+    """Return where pieces of these runs begin, counted in rows of theirs, and where the last one ends."""
+    starts = np.array([each.first for each in stored])
+    ends = np.array([each.end for each in stored])
+    cost = np.array(
+        [max(1 / PIECE_ROWS, each.size / (each.end - each.first) / PIECE_BYTES) for each in stored]
+    )
+    # Rows of the runs before row n, for the first and the last row of each table.
+    before = np.concatenate([[0], np.cumsum(size)])
+
+    def wanted(number: Ints) -> Ints:
+        run = np.searchsorted(first, number, side="right") - 1
+        inside = np.clip(number - first[run], 0, size[run])
+        return np.where(run < 0, 0, before[run] + inside)
+
+    low, high = wanted(starts), wanted(ends)
+    spent = np.concatenate([[0.0], np.cumsum((high - low) * cost)])
+    cuts = np.arange(1, spent[-1])
+    table = np.searchsorted(spent, cuts, side="right") - 1
+    places = low[table] + np.ceil((cuts - spent[table]) / cost[table]).astype(np.int64)
+    return [int(place) for place in np.unique(np.concatenate([[0], places, [before[-1]]]))]
+
+
+def _numbers(first: Ints, size: Ints) -> Ints:
+    """Return the numbers of all rows of these runs."""
+    ends = np.cumsum(size)
+    total = int(ends[-1]) if ends.size else 0
+    numbers: Ints = np.arange(total) + np.repeat(first + size - ends, size)
+    return numbers
+
+
+def _gather(stored: list[_Stored], numbers: Ints) -> pa.Table:
+    """Return these rows, whose numbers ascend."""
+    starts = np.array([each.first for each in stored])
+    owner = np.searchsorted(starts, numbers, side="right") - 1
+    parts = []
+    for which in np.unique(owner).tolist():
+        local = numbers[owner == which] - starts[which]
+        table = stored[which].load()
+        if local.size == local[-1] - local[0] + 1:
+            parts.append(table.slice(local[0], local.size))
+        else:
+            parts.append(table.take(pa.array(local)))
+    return pa.concat_tables(parts)
