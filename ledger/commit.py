@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from flux import sql
 from flux.ledger.datafile import Bounds, DataFile, text_of
-from flux.ledger.engine import CATALOG_BUSY_TIMEOUT_MS, identifier, literal
+from flux.ledger.engine import CATALOG_BUSY_TIMEOUT_MS, identifier
 from flux.model.errors import Invariant
 
 _BETWEEN = {"map": "key_value.", "list": "list."}
@@ -69,40 +69,24 @@ class Catalog:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._columns: dict[str, dict[str, _Column]] = {}
-        self._field_ids: dict[str, str] = {}
-        self._order: dict[str, list[str]] = {}
         with self._transaction() as connection:
             rows = connection.execute(sql.text("ledger/commit/columns.sql")).fetchall()
-            for table, expression in connection.execute(sql.text("ledger/commit/order.sql")):
-                self._order.setdefault(table, []).append(expression)
         paths: dict[tuple[str, int], tuple[str, str]] = {}
-        within: dict[tuple[str, int | None], list[tuple[int, str]]] = {}
         for table, number, name, kind, parent in rows:
             path = name
             if parent is not None:
                 above, parent_kind = paths[(table, parent)]
                 path = f"{above}.{_BETWEEN.get(parent_kind, '')}{name}"
             paths[(table, number)] = path, kind
-            within.setdefault((table, parent), []).append((number, name))
             self._columns.setdefault(table, {})[path] = _Column(number, kind in _NUMBERS)
-        for table in self._columns:
-            self._field_ids[table] = _field_ids(within, table, None)
 
     def ids(self, table: str) -> dict[str, int]:
         """Return the numbers of a table's columns and of the fields within them, by path."""
         return {path: column.number for path, column in self._columns[table].items()}
 
-    def field_ids(self, table: str) -> str:
-        """Return the same as DuckDB's COPY takes it."""
-        return self._field_ids[table]
-
     def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns."""
         return [path for path in self._columns[table] if "." not in path]
-
-    def order(self, table: str) -> list[str]:
-        """Return the expressions that a table's files are sorted by."""
-        return self._order.get(table, [])
 
     def commit(self, files: Iterable[DataFile], table: str, row: Mapping[str, int | str | datetime]) -> bool:
         """Add durable `files`, and `row` inlined into `table`.
@@ -279,19 +263,6 @@ class Catalog:
             connection.execute("pragma synchronous = full")
             connection.execute("begin immediate")
             yield connection
-
-
-def _field_ids(
-    within: Mapping[tuple[str, int | None], list[tuple[int, str]]], table: str, parent: int | None
-) -> str:
-    """Return the numbers of the columns, or of the fields within one, in DuckDB's words."""
-    words = []
-    for number, name in within.get((table, parent), []):
-        fields = _field_ids(within, table, number)
-        words.append(
-            f"{literal(name)}: " + (f"{{__duckdb_field_id: {number}, {fields}}}" if fields else str(number))
-        )
-    return ", ".join(words)
 
 
 def _head(connection: sqlite3.Connection) -> tuple[int, int, int, int]:

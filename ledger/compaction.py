@@ -4,20 +4,25 @@ A merge reads immutable files and writes a new one; only then the catalog is tol
 between two commits of the stream (`Catalog.replace`). So the stream never waits for a sort, and a merge
 that is broken off leaves at most a file that no catalog names.
 
-Compaction goes in tiers by file size: a row is rewritten a handful of times in its life.
+Compaction goes in tiers by file size: a row is rewritten a handful of times in its life. Changes are sorted
+by row, part by part of the order, so that no sort is larger than memory; the rest stays in its order.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
+from pyarrow import parquet
 
 from flux import sql
 from flux.ledger import datafile, durability, engine
@@ -31,9 +36,34 @@ TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20,
 MERGED_BYTES_MAX = 256 << 20
 """Of the files that become one."""
 MEMORY_MAX = "128MB"
-"""Of the DuckDB that merges; beyond it a sort spills to the temporary folder."""
+"""Of the DuckDB that merges."""
+PART_BYTES = 96 << 20
+"""Of the changes that are sorted together, as DuckDB holds them."""
+PARTS_FINER = 4
+"""When a part is larger than memory after all, the merge begins again with parts so many times smaller."""
+PART_BYTES_MIN = 1 << 20
+VALUE_BYTES = 16
+"""What DuckDB takes for each value of a text column, the text itself left out."""
+DRAWN_MAX = 200
+"""Places drawn for each part to find where it begins."""
 THREADS = 1
 """Of that DuckDB: it runs beside the stream."""
+
+
+_VERSION_ID = 2147483539
+"""The number that DuckLake gives the column with the version of a row."""
+
+
+class Place(NamedTuple):
+    """A place in the order in which changes are sorted."""
+
+    relation: str
+    key: str
+    """Empty where the change has none."""
+    lsn: int
+
+
+_FIRST = Place("", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +74,17 @@ class Merge:
     files: tuple[StoredFile, ...]
 
 
-def due(files: Mapping[str, Sequence[StoredFile]], *, force: bool = False) -> list[Merge]:
-    """Return what it is time to merge, at most one merge of each table; with `force` whatever can be."""
+def due(
+    files: Mapping[str, Sequence[StoredFile]], *, force: bool = False, without: Collection[str] = ()
+) -> list[Merge]:
+    """Return what it is time to merge, at most one merge of each table; with `force` whatever can be.
+
+    `without` are paths of files that are left alone.
+    """
     merges = []
-    for table, stored in files.items():
+    for table, every in files.items():
         bytes_min = 0
+        stored = [file for file in every if file.path not in without]
         for bytes_max, count_min in TIERS:
             small = [file for file in stored if file.size < bytes_max]
             # Counted without the lower tiers: a few tiny files are no reason to write a large one again.
@@ -80,6 +116,8 @@ class Compactor:
         self._thread: ThreadPoolExecutor | None = None
         self._under_way: list[tuple[Merge, Future[DataFile]]] = []
         self._is_closed = threading.Event()
+        self.too_large: set[str] = set()
+        """Files with values that memory cannot hold while they are merged: they stay as they are."""
 
     @property
     def is_busy(self) -> bool:
@@ -97,7 +135,10 @@ class Compactor:
         done = []
         while self._under_way and (wait or self._under_way[0][1].done()):
             merge, made = self._under_way.pop(0)
-            done.append((merge, made.result()))
+            try:
+                done.append((merge, made.result()))
+            except duckdb.OutOfMemoryException:
+                self.too_large.update(file.path for file in merge.files)
         return done
 
     def close(self) -> None:
@@ -119,22 +160,44 @@ class Compactor:
             self._engine = engine.open_bare(threads=THREADS, memory_max=MEMORY_MAX)
         folder = self._data / "main" / merge.table
         target = folder / f"flux-{uuid.uuid4()}.parquet"
-        try:
-            # A rollback of the writer meanwhile must not take it for a file of its own.
-            with self._files.making(target):
-                if self._is_closed.is_set():
-                    raise duckdb.InterruptException("the writer is closed")
-                # What decoding gave back and Arrow keeps would stand beside what the sort takes.
-                pa.default_memory_pool().release_unused()
-                self._engine.execute(self._statement(merge, folder, target))
+        # A rollback of the writer meanwhile must not take it for a file of its own.
+        with self._files.making(target):
+            if self._is_closed.is_set():
+                raise duckdb.InterruptException("the writer is closed")
+            # What decoding gave back and Arrow keeps would stand beside what the sort takes.
+            pa.default_memory_pool().release_unused()
+            part_bytes = PART_BYTES
+            while True:
+                try:
+                    self._write(self._engine, merge, target, part_bytes)
+                    break
+                except duckdb.OutOfMemoryException:
+                    part_bytes //= PARTS_FINER
+                    if merge.table != "changes" or part_bytes < PART_BYTES_MIN:
+                        raise
+            try:
                 durability.flush_file(target)
                 durability.flush_folder(folder)
                 return datafile.read(target, merge.table)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
 
-    def _statement(self, merge: Merge, folder: Path, target: Path) -> str:
+    def _write(self, engine: duckdb.DuckDBPyConnection, merge: Merge, target: Path, part_bytes: int) -> None:
+        """Write the rows of a merge as one file."""
+        ids = {**self._catalog.ids(merge.table), "_ducklake_internal_snapshot_id": _VERSION_ID}
+        with ExitStack() as open_file:
+            writer = None
+            for statement in self._statements(engine, merge, target.parent, part_bytes):
+                for group in engine.execute(statement).to_arrow_reader(datafile.GROUP_ROWS):
+                    if writer is None:
+                        writer = open_file.enter_context(datafile.writing(target, group.schema, ids))
+                    writer.write_batch(group)
+
+    def _statements(
+        self, engine: duckdb.DuckDBPyConnection, merge: Merge, folder: Path, part_bytes: int
+    ) -> list[str]:
+        """Return the statements whose rows, one after the other, are those of the merged file."""
         whole = [file for file in merge.files if file.partial_max is None]
         merged = [file for file in merge.files if file.partial_max is not None]
         readings = []
@@ -145,14 +208,52 @@ class Compactor:
         if merged:
             text = sql.text("ledger/upkeep/reading_merged.sql")
             readings.append(text.format(files=_listed(folder, merged)))
-        return sql.text("ledger/upkeep/merge.sql").format(
-            columns=", ".join(map(identifier, self._catalog.columns(merge.table))),
-            readings=" union all by name ".join(readings),
-            order=", ".join(self._catalog.order(merge.table)) or "_ducklake_internal_snapshot_id",
-            target=literal(str(target)),
-            group_rows=datafile.GROUP_ROWS,
-            ids=self._catalog.field_ids(merge.table),
-        )
+        words = {
+            "columns": ", ".join(map(identifier, self._catalog.columns(merge.table))),
+            "reading": " union all by name ".join(readings),
+        }
+        if merge.table != "changes":
+            return [sql.text("ledger/upkeep/merged.sql").format(**words)]
+        size = sum(_size_in_memory(folder / file.path) for file in merge.files)
+        places = _places(engine, words["reading"], math.ceil(size / part_bytes))
+        text = sql.text("ledger/upkeep/merged_part.sql")
+        parts = zip([_FIRST, *places], [*places, None], strict=True)
+        return [text.format(**words, **_between(low, high)) for low, high in parts]
+
+
+def _size_in_memory(file: Path) -> int:
+    """Return about how many bytes a file's rows take in DuckDB."""
+    footer = parquet.read_metadata(file)
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(footer.num_columns)]
+    return sum(chunk.total_uncompressed_size + VALUE_BYTES * chunk.num_values for chunk in chunks)
+
+
+def _places(engine: duckdb.DuckDBPyConnection, reading: str, count: int) -> list[Place]:
+    """Return where the second and later ones of `count` parts of about the same size begin."""
+    if count < 2:
+        return []
+    text = sql.text("ledger/upkeep/places.sql").format(reading=reading, count=count * DRAWN_MAX)
+    drawn = sorted(Place(*row) for row in engine.execute(text).fetchall())
+    return sorted({drawn[number * len(drawn) // count] for number in range(1, count)} - {drawn[0]})
+
+
+def _between(low: Place, high: Place | None) -> dict[str, str]:
+    """Return the words of `merged_part.sql` for the changes from `low` up to `high`."""
+    end = high or low
+    is_of_relation = high is not None and low.relation == high.relation and low.key > ""
+    return {
+        "low_relation": literal(low.relation),
+        "low_key": literal(low.key),
+        "low_lsn": str(low.lsn),
+        "high_relation": literal(end.relation),
+        "high_key": literal(end.key),
+        "high_lsn": str(end.lsn),
+        "is_last": str(high is None),
+        # Without a key there is nothing to compare: such changes come first in their relation.
+        "is_of_relation": str(is_of_relation),
+        "is_of_key": str(high is not None and low[:2] == high[:2]),
+    }
 
 
 def _listed(folder: Path, files: Iterable[StoredFile]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,16 +69,31 @@ def write(data: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str,
     `ids` are the catalog's numbers of the table's columns by their paths. The file is not durable yet
     (`DataFiles.flush`). Raises `OSError`, and leaves nothing behind then.
     """
-    schema = _numbered(table, ids)
+    schema = pa.schema([pa.field("source", pa.string()), *SCHEMAS[table]])
     folder = data / "main" / table
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"flux-{uuid.uuid4()}.parquet"
+    with writing(path, schema, ids) as writer:
+        for first in range(0, rows.num_rows, GROUP_ROWS):
+            group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
+            sources = pa.repeat(pa.scalar(source), group.num_rows)
+            writer.write_table(group.add_column(0, "source", sources))
+    return _described(path, table, writer.writer.metadata)
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema, ids: Mapping[str, int]) -> Iterator[parquet.ParquetWriter]:
+    """Make a Parquet file in which DuckLake finds its columns; what is written together is a row group.
+
+    `ids` are the catalog's numbers of the columns of `schema` by their paths. Leaves nothing behind when
+    it fails.
+    """
     try:
         # Not by its name: for that Arrow looks for file systems of other packages, each time.
         with pa.OSFile(str(path), "wb") as target:
             writer = parquet.ParquetWriter(
                 target,
-                schema,
+                _numbered(schema, ids),
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=[name for name in _REPEATING if name.partition(".")[0] in schema.names],
@@ -86,11 +102,7 @@ def write(data: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str,
                 store_schema=False,
             )
             with writer:
-                for first in range(0, rows.num_rows, GROUP_ROWS):
-                    group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
-                    sources = pa.repeat(pa.scalar(source), group.num_rows)
-                    writer.write_table(group.add_column(0, "source", sources))
-        return _described(path, table, writer.writer.metadata)
+                yield writer
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -110,8 +122,8 @@ def _described(path: Path, table: str, footer: parquet.FileMetaData) -> DataFile
     return DataFile(path, table, footer.num_rows, size, footer_size, _bounds(footer))
 
 
-def _numbered(table: str, ids: Mapping[str, int]) -> pa.Schema:
-    """Return the file's schema with the numbers by which DuckLake finds its columns."""
+def _numbered(schema: pa.Schema, ids: Mapping[str, int]) -> pa.Schema:
+    """Return `schema` with the numbers by which DuckLake finds its columns."""
 
     def numbered(each: pa.Field, path: str) -> pa.Field:
         kind = each.type
@@ -123,10 +135,11 @@ def _numbered(table: str, ids: Mapping[str, int]) -> pa.Schema:
         elif pa.types.is_list(kind):
             item = kind.value_field.with_name("element")
             kind = pa.list_(numbered(item, f"{path}.list.element"))
+        elif pa.types.is_struct(kind):
+            kind = pa.struct([numbered(field, f"{path}.{field.name}") for field in kind])
         return each.with_type(kind).with_metadata({_FIELD_ID: str(ids[path])})
 
-    columns = [pa.field("source", pa.string()), *SCHEMAS[table]]
-    return pa.schema([numbered(each, each.name) for each in columns])
+    return pa.schema([numbered(each, each.name) for each in schema])
 
 
 def _bounds(footer: parquet.FileMetaData) -> dict[str, Bounds]:

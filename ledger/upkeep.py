@@ -57,7 +57,7 @@ class Upkeeper:
         if force or self._catalog.inlined_rows("positions") > POSITIONS_INLINED_MAX:
             self._flush()
         while not self._compactor.is_busy:
-            merges = due(self._catalog.files(), force=force)
+            merges = due(self._catalog.files(), force=force, without=self._compactor.too_large)
             self._compactor.start(merges)
             if not (merges and (wait or force)):
                 break

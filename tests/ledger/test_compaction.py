@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
-from flux.ledger import Writer, create_ledger, datafile, engine, open_ledger
+from flux.ledger import Writer, compaction, create_ledger, datafile, engine, open_ledger
 from flux.ledger.commit import StoredFile
 from flux.ledger.compaction import MERGED_BYTES_MAX, TIERS, due
 from flux.ledger.layout import Layout
-from ledger.log import Log, commit, insert, relation
+from ledger.log import Log, commit, insert, relation, truncate
 from servers import eventually
 
 USERS = relation()
@@ -89,6 +91,70 @@ def test_ducklake_sees_each_version_as_before(tmp_path: Path) -> None:
         after = seen()
         assert {version: after[version] for version in before} == before
         assert len(list((place.data / "main" / "changes").iterdir())) == 10
+
+
+def in_order(place: tuple[str, str | None, int]) -> tuple[str, str, int]:
+    relation, key, lsn = place
+    return relation, key or "", lsn
+
+
+@pytest.mark.parametrize("part_bytes", [1, 3_000, 20_000, compaction.PART_BYTES])
+def test_changes_are_sorted_by_row_part_by_part(
+    tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rows that change all the time, rows without a key, several tables, attempts among the changes."""
+    monkeypatch.setattr(compaction, "PART_BYTES", part_bytes)
+    draw = random.Random(7)
+    tables = [USERS, relation("public.orders", oid=16500), relation('public."Odd \'one"', oid=16600, key=())]
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    for table in tables:
+        log.shape(table)
+    with Writer.open(path, source="shop") as writer:
+        for _ in range(8):
+            for _ in range(20):
+                table = draw.choice(tables)
+                key = (
+                    draw.choice(["hot", "hot", str(draw.randrange(30)), "O'Hara", ""]) if table.key else None
+                )
+                change = insert(table, key, {"id": key, "email": "x" * draw.randrange(50)})
+                choice = draw.randrange(10)
+                if choice == 0:
+                    log.rolled_back(change)
+                elif choice == 1:
+                    log.transaction(change, truncate(table), request="r")
+                else:
+                    log.transaction(change)
+            log.store(writer)
+        with open_ledger(path) as reader:
+            before = reader.sql("select * from changes order by all")
+        assert writer.maintain(force=True).merged_files
+    with open_ledger(path) as reader:
+        assert reader.sql("select * from changes order by all") == before
+    (file,) = live(path, "changes")
+    rows = parquet.read_table(path / "data" / "main" / "changes" / file, columns=["relation", "key", "lsn"])
+    places = list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    assert places == sorted(places, key=in_order)
+
+
+def test_what_memory_cannot_hold_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capture goes on, other files are merged, and nobody tries the same again and again."""
+    monkeypatch.setattr(compaction, "MEMORY_MAX", "16MB")
+    path = create_ledger(tmp_path / "ledger")
+    log, large = Log(), "".join(random.Random(1).choices("abcdefghijklmnop", k=9 << 20))
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        for key in "ab":
+            log.transaction(insert(USERS, key, {"id": key, "email": large}))
+            log.store(writer)
+        assert writer.maintain(force=True).merged_files == 2, "the transactions"
+        bring(log, writer, 3)
+        assert writer.maintain(force=True).merged_files > 0
+        assert len(live(path, "changes")) == 3
+        assert writer.maintain(force=True).merged_files == 0
+    with open_ledger(path) as reader:
+        found = reader.sql("select count(*) as n, max(length(after['email'])) as longest from changes")
+        assert found.to_pylist() == [{"n": 5, "longest": len(large)}]
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
--- Files that commits brought, each with the version of its commit.
-select file.*, commit.version as _ducklake_internal_snapshot_id
-from read_parquet({files}, filename => true, union_by_name => true) as file
-join (select unnest({files}) as filename, unnest({versions}::bigint[]) as version) as commit using (filename)
+-- Files that commits brought, each with the version of its commit. Not by a join: that holds them all in memory.
+select *, map({files}, {versions}::bigint[])[filename] as _ducklake_internal_snapshot_id
+from read_parquet({files}, filename => true, union_by_name => true)
