@@ -42,6 +42,9 @@ PART_BYTES = 96 << 20
 PARTS_FINER = 4
 """When a part is larger than memory after all, the merge begins again with parts so many times smaller."""
 PART_BYTES_MIN = 1 << 20
+GROUP_ROWS = {"contexts": 8_192}
+"""Rows of a row group where it is not `datafile.GROUP_ROWS`. A question reads whole groups and the bounds of
+all: the changes of a row lie in one group of a file, their contexts each in another."""
 VALUE_BYTES = 16
 """What DuckDB takes for each value of a text column, the text itself left out."""
 DRAWN_MAX = 200
@@ -185,11 +188,12 @@ class Compactor:
 
     def _write(self, engine: duckdb.DuckDBPyConnection, merge: Merge, target: Path, part_bytes: int) -> None:
         """Write the rows of a merge as one file."""
+        group_rows = GROUP_ROWS.get(merge.table, datafile.GROUP_ROWS)
         ids = {**self._catalog.ids(merge.table), "_ducklake_internal_snapshot_id": _VERSION_ID}
         with ExitStack() as open_file:
             writer = None
             for statement in self._statements(engine, merge, target.parent, part_bytes):
-                for group in engine.execute(statement).to_arrow_reader(datafile.GROUP_ROWS):
+                for group in engine.execute(statement).to_arrow_reader(group_rows):
                     if writer is None:
                         writer = open_file.enter_context(datafile.writing(target, group.schema, ids))
                     writer.write_batch(group)

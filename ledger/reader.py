@@ -43,6 +43,8 @@ from flux.ledger.shapes import relation_versions
 from flux.model.moment import Span
 from flux.model.relation import Relation
 
+FEW_ROWS = 2000
+"""Of a table so many are folded one by one, which is faster than all of them at once."""
 MATERIALIZED = ("relations", "gaps", "baselines", "ddl")
 """Small tables that many questions read: kept in memory instead of read from files each time."""
 
@@ -156,14 +158,19 @@ class Ledger:
         limit: int | None = None,
         source: str | None = None,
     ) -> pa.Table:
-        """Return a row, or all rows of a table, as of a moment. Columns: `answer.AT`."""
+        """Return a row, or all rows of a table, as of a moment. Columns: `answer.AT`.
+
+        With `limit` the first rows, by key where the table has one.
+        """
         owner, target = self._target(relation, source)
-        cut = self._cut(owner, as_of)
+        asked = self._asked(owner, target, as_of)
         with failure.translated(self._place.root, "read"):
-            if key is None:
-                self._need_macros()
-                return table.at(self._lake, target, cut, limit)
-            return row.at(self._asked(owner, target, as_of), key)
+            if key is not None:
+                return row.at(asked, key)
+            if limit and limit <= FEW_ROWS and asked.shape.is_keyed:
+                return row.first(asked, limit)
+            self._need_macros()
+            return table.at(self._lake, target, asked.cut, limit)
 
     def diff(
         self,

@@ -135,21 +135,39 @@ def _life(asked: Asked, key: str) -> Life | None:
 def at(asked: Asked, key: str) -> pa.Table:
     """Return the row as of the moment: one line, or none if it was not there."""
     life = _life(asked, key)
-    rows = []
-    if life is not None:
-        image = _image(asked.shape, life)
-        rows.append(
-            {
-                "source": asked.source,
-                "relation_id": asked.relation.relation_id,
-                "key": key,
-                "row": list(image.items()),
-                "lossy": [
-                    label for label, value in image.items() if value is None and _is_lossy(asked, label)
-                ],
-            }
-        )
+    rows = [_row_at(asked, key, life)] if life is not None else []
     return pa.Table.from_pylist(rows, schema=answer.AT)
+
+
+def first(asked: Asked, count: int) -> pa.Table:
+    """Return the first `count` rows of a table as of the moment, in the order of their keys.
+
+    Only they are read and folded, and what lies before them and is gone. Every version has a key.
+    """
+    rows: list[dict[str, Any]] = []
+    done: list[str] = []
+    drawn = count
+    while len(rows) < count:
+        keys = _keys_from(asked, done[-1] if done else "", drawn)
+        new = [key for key in keys if key not in done[-1:]]
+        live = _folded(asked, new).live if new else {}
+        rows += [_row_at(asked, key, live[key]) for key in new if key in live]
+        if len(keys) < drawn:
+            break
+        # Of many rows that are gone ever more at a time.
+        done, drawn = keys, 2 * drawn
+    return pa.Table.from_pylist(rows[:count], schema=answer.AT)
+
+
+def _row_at(asked: Asked, key: str, life: Life) -> dict[str, Any]:
+    image = _image(asked.shape, life)
+    return {
+        "source": asked.source,
+        "relation_id": asked.relation.relation_id,
+        "key": key,
+        "row": list(image.items()),
+        "lossy": [label for label, value in image.items() if value is None and _is_lossy(asked, label)],
+    }
 
 
 def diff(old: Asked, new: Asked, key: str) -> pa.Table:
@@ -249,12 +267,22 @@ def _order(event: Event) -> tuple[int, int, bool, int]:
 
 
 def _scan(asked: Asked, name: str, **more: Any) -> list[Event]:
+    return [_event(row) for row in _scanned(asked, name, **more)]
+
+
+def _keys_from(asked: Asked, first: str, count: int) -> list[str]:
+    """Return `count` keys in order from `first` on, or all there are; under each name of the table."""
+    found = {key for (key,) in _scanned(asked, "keys_from", first=first, count=count)}
+    return sorted(found, key=str.encode)[:count]
+
+
+def _scanned(asked: Asked, name: str, **more: Any) -> list[tuple[Any, ...]]:
     text = sql.text(f"ledger/reader/scan_{name}.sql")
     rows: list[tuple[Any, ...]] = []
     for relation in asked.names:
         words = {"source": asked.source, "relation": relation, "relation_id": asked.relation.relation_id}
         rows += asked.lake.execute(text, words | more).fetchall()
-    return [_event(row) for row in rows]
+    return rows
 
 
 def _cached(asked: Asked, name: str) -> list[Event]:

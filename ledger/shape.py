@@ -44,6 +44,8 @@ class Shape:
         unique = {version.lsn: version for version in versions}
         ordered = [unique[lsn] for lsn in sorted(unique)]
         self._starts = [version.lsn for version in ordered]
+        self.is_keyed = bool(ordered) and all(version.key for version in ordered)
+        """Every version has a key."""
         numbers = {
             column.name: column.attnum
             for version in ordered

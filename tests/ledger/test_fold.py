@@ -351,6 +351,9 @@ def check_states(world: World, lake: Lake, key: str) -> None:
         return
     lsn, state = world.states[len(world.states) // 2]
     assert states(table.at(lake.lake, target, Cut(lsn=lsn), None)) == state
+    for count in range(1, len(KEYS) + 2):
+        expected = dict(sorted(state.items())[:count])
+        assert list(states(row.first(lake.asked(lsn), count)).items()) == list(expected.items())
     for one in KEYS:
         assert states(row.at(lake.asked(lsn), one)) == ({one: state[one]} if one in state else {})
     also = lake.ask(f"select key, \"row\" from row_at('{name}', '{key}', {lsn}::ubigint)")
