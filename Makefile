@@ -4,7 +4,7 @@
 #   make demo       install, then `flux demo`
 #   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
 #   make check      what CI runs: lint, types, contracts, test
-#   make bench      every benchmark; make bench-NAME one: cold, ingest, freshness, memory,
+#   make bench      every benchmark; make bench-NAME one: cold, ingest, profile, freshness, memory,
 #                   ask, burden, storage, first_hour, debezium (needs Java; installs 200 MB of libraries)
 #   make soak       kills, cuts and restarts under load for MINUTES=60, then 10,000 reads beside a writer; checked
 #                   against the database (`make test` does a little of each)
@@ -46,7 +46,7 @@ check:
 	./.ci/run
 
 # The figures of docs/PERFORMANCE.md; leave the machine alone meanwhile.
-BENCHES := cold ingest freshness memory ask burden storage first_hour debezium
+BENCHES := cold ingest profile freshness memory ask burden storage first_hour debezium
 bench: $(addprefix bench-,$(BENCHES))
 
 bench-%: dev servers

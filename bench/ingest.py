@@ -181,14 +181,18 @@ class Bench:
 
     def flux(self, plugin: str) -> Run:
         """Read the log into a ledger."""
+        place = ["--dsn", self.database.dsn, "--ledger", str(self.renewed(plugin))]
+        return Run(self.name, plugin, "flux", spend([FLUX, "up", "--once", "--port", "0", *place]))
+
+    def renewed(self, plugin: str) -> Path:
+        """Set slot and ledger back to where the log begins; return the ledger."""
         slot = self.slots[plugin]
         self.copy_slot(f"{slot}_kept", slot)
         ledger = self.ledger(plugin, "run")
         shutil.rmtree(ledger, ignore_errors=True)
         shutil.copytree(self.ledger(plugin, "kept"), ledger)
         os.sync()
-        place = ["--dsn", self.database.dsn, "--ledger", str(ledger)]
-        return Run(self.name, plugin, "flux", spend([FLUX, "up", "--once", "--port", "0", *place]))
+        return ledger
 
     def stored(self, plugin: str) -> int:
         """Return how many changes of the workload the ledger of the last run holds."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pyarrow as pa
 
@@ -72,6 +72,7 @@ def decode(decoder: Decoder, messages: list[bytes], length: int) -> Iterable[Bat
     """Give the batches of calls with so many messages; each is whole and can be stored."""
     for place in range(0, len(messages), length):
         batch = decoder.decode(messages[place : place + length])
+        batch = replace(batch, changes=pa.concat_tables([batch.changes, *batch.late]), late=())
         check_batch(batch)
         yield batch
 

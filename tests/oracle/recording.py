@@ -49,6 +49,8 @@ class Told:
         """Take in one batch."""
         for name in TABLES:
             getattr(self, name).extend(rows_of(getattr(batch, name)))
+        for rows in batch.late:
+            self.changes.extend(rows_of(rows))
         self.resync |= set(batch.resync)
         self.open_attempts = batch.open_attempts
         self.ignored_messages += batch.ignored_messages
