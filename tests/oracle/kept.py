@@ -131,7 +131,7 @@ def check_at(ledger: Ledger, table: Table, moment: Checkpoint | None, lossy: boo
     # The next commit record may begin at the very position of a checkpoint.
     as_of = None if moment is None else moment.lsn - 1
     answer = rows_of(ledger.at(table.relation, as_of=as_of))
-    if len(answer) < FEW_ROWS:  # they are read in another way
+    if moment is None and len(answer) < FEW_ROWS:  # they are read in another way
         few = rows_of(ledger.at(table.relation, as_of=as_of, limit=FEW_ROWS))
         assert sorted(few, key=repr) == sorted(answer, key=repr), f"{what}: at, with a limit"
     found: Rows = Counter(

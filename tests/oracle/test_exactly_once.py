@@ -33,7 +33,7 @@ PAIRS = (
     if LONG
     else ((15, "wal2json"), (18, "pgoutput"))
 )
-KILLS = 300 if LONG else 36
+KILLS = 300 if LONG else 24
 SOAK_MINUTES = float(os.environ.get("FLUX_SOAK_MINUTES", "0"))
 ROUND_S = 600
 ROUNDS = max(1, round(SOAK_MINUTES * 60 / ROUND_S / len(PAIRS)))

@@ -23,7 +23,7 @@ from oracle.workload import Player, Workload, workloads
 from servers import Database, on
 
 LONG = os.environ.get("FLUX_ORACLE") == "long"
-EXAMPLES = 1500 if LONG else 25
+EXAMPLES = 1500 if LONG else 18
 KEPT_EVERY = 6
 """One workload in so many is captured by the whole of Flux too."""
 MOVES_MAX = 120 if LONG else 60
