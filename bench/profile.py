@@ -1,4 +1,4 @@
-"""Where the time of capture goes: one log of TPC-B, read by `flux up --once`, step by step.
+"""Where the time of capture goes: one log of a set, read by `flux up --once`, step by step.
 
     make bench-profile ARGS="[--sets NAMES] [--transactions N] [--runs N] [--major N]"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,7 +51,6 @@ DRAWN_MAX = 200
 """Places drawn for each part to find where it begins."""
 THREADS = 1
 """Of that DuckDB: it runs beside the stream."""
-
 
 _VERSION_ID = 2147483539
 """The number that DuckLake gives the column with the version of a row."""
@@ -193,7 +192,7 @@ class Compactor:
         with ExitStack() as open_file:
             writer = None
             for statement in self._statements(engine, merge, target.parent, part_bytes):
-                for group in engine.execute(statement).to_arrow_reader(group_rows):
+                for group in _groups(engine, statement, group_rows):
                     if writer is None:
                         writer = open_file.enter_context(datafile.writing(target, group.schema, ids))
                     writer.write_batch(group)
@@ -223,6 +222,17 @@ class Compactor:
         text = sql.text("ledger/upkeep/merged_part.sql")
         parts = zip([_FIRST, *places], [*places, None], strict=True)
         return [text.format(**words, **_between(low, high)) for low, high in parts]
+
+
+def _groups(engine: duckdb.DuckDBPyConnection, statement: str, rows: int) -> Iterator[pa.RecordBatch]:
+    """Return the rows of a statement, so many at a time, as they are read."""
+    try:
+        yield from engine.execute(statement).to_arrow_reader(rows)
+    except OSError as error:
+        # What DuckDB meets on the way comes through Arrow, which has one kind for all.
+        if "Out of Memory" in str(error):
+            raise duckdb.OutOfMemoryException("a value larger than the memory of a merge") from error
+        raise
 
 
 def _size_in_memory(file: Path) -> int:

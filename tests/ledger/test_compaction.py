@@ -157,6 +157,26 @@ def test_what_memory_cannot_hold_stays_as_it_is(tmp_path: Path, monkeypatch: pyt
         assert found.to_pylist() == [{"n": 5, "longest": len(large)}]
 
 
+def test_what_memory_cannot_hold_is_met_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contexts are not sorted: half of them are written when the large one comes."""
+    monkeypatch.setattr(compaction, "MEMORY_MAX", "32MB")
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        for large in (False, True):
+            for number in range(20_000):
+                log.transaction(insert(USERS, str(number), {"id": str(number)}), request=f"r{number}")
+            log.contexts[-1]["statement"] = "x" * (40 << 20) if large else "x"
+            log.store(writer)
+        writer.maintain(force=True)
+        assert len(live(path, "contexts")) == 2
+        assert len(live(path, "changes")) == 1
+        bring(log, writer, 1)
+    with open_ledger(path) as reader:
+        assert reader.sql("select count(*) as n from contexts").to_pylist() == [{"n": 40_001}]
+
+
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """A merge that has written its file waits: (it is there, it may go on)."""
