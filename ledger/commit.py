@@ -29,6 +29,9 @@ _BETWEEN = {"map": "key_value.", "list": "list."}
 """What Parquet has between a column's path and the name of a field within it."""
 _NUMBERS = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 
+_Row = Mapping[str, int | str | datetime]
+"""Values by column."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -88,21 +91,22 @@ class Catalog:
         """Return the names of a table's columns."""
         return [path for path in self._columns[table] if "." not in path]
 
-    def commit(self, files: Iterable[DataFile], table: str, row: Mapping[str, int | str | datetime]) -> bool:
-        """Add durable `files`, and `row` inlined into `table`.
+    def commit(self, files: Iterable[DataFile], inlined: Mapping[str, _Row] | None = None) -> bool:
+        """Add durable `files`, and a row into each of the tables `inlined` that the catalog itself keeps.
 
         Returns False, with nothing changed, where a table has no rows yet: DuckLake takes in the first
         ones. Raises `sqlite3.Error`; whether the commit counts is then for the catalog to say.
         """
+        inlined = inlined or {}
         by_table: dict[str, list[DataFile]] = {}
         for file in files:
             by_table.setdefault(file.table, []).append(file)
         with self._transaction() as connection:
             version, schema_version, next_catalog_id, next_id = _head(connection)
             version += 1
-            next_id += 1  # as DuckLake does for an inlined row: what it remembers goes by that number
+            next_id += len(inlined)  # as DuckLake does: what it remembers of inlined rows goes by that number
             known: dict[str, _Known] = {}
-            for name in (*by_table, table):
+            for name in (*by_table, *inlined):
                 found = _table(connection, name)
                 if found is None:
                     connection.rollback()
@@ -113,8 +117,9 @@ class Catalog:
                 self._add_files(connection, known[name], added, version, next_id)
                 next_id += len(added)
                 changes.append(f"inserted_into_table:{known[name].table_id}")
-            self._inline_row(connection, known[table], table, row, version)
-            changes.append(f"inlined_insert:{known[table].table_id}")
+            for name, row in inlined.items():
+                self._inline_row(connection, known[name], name, row, version)
+                changes.append(f"inlined_insert:{known[name].table_id}")
             head = (version, text_of(datetime.now(UTC)), schema_version, next_catalog_id, next_id)
             _add_version(connection, head, ",".join(changes))
             connection.commit()
@@ -220,7 +225,7 @@ class Catalog:
         connection: sqlite3.Connection,
         known: _Known,
         table: str,
-        row: Mapping[str, int | str | datetime],
+        row: _Row,
         version: int,
     ) -> None:
         table_id, row_count, next_row_id, size, inlined = known

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import threading
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -160,8 +159,8 @@ class Compactor:
     def _merge(self, merge: Merge) -> DataFile:
         if self._engine is None:
             self._engine = engine.open_bare(threads=THREADS, memory_max=MEMORY_MAX)
-        folder = self._data / "main" / merge.table
-        target = folder / f"flux-{uuid.uuid4()}.parquet"
+        target = datafile.new_path(self._data, merge.table)
+        folder = target.parent
         # A rollback of the writer meanwhile must not take it for a file of its own.
         with self._files.making(target):
             if self._is_closed.is_set():
@@ -194,7 +193,9 @@ class Compactor:
             for statement in self._statements(engine, merge, target.parent, part_bytes):
                 for group in _groups(engine, statement, group_rows):
                     if writer is None:
-                        writer = open_file.enter_context(datafile.writing(target, group.schema, ids))
+                        sought = datafile.SOUGHT.get(merge.table, ())
+                        making = datafile.writing(target, group.schema, ids, sought)
+                        writer = open_file.enter_context(making)
                     writer.write_batch(group)
 
     def _statements(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,20 +18,37 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from flux.model.batch import CHANGES, CONTEXTS, TRANSACTIONS
+from flux.model.batch import CHANGES, CONTEXTS, TEXT, TRANSACTIONS
+from flux.model.request import EXCHANGES, REQUESTS, SPANS
 
 GROUP_ROWS = 20_480
 """Rows of a row group, as `sql/ledger/020_options.sql` has it for the files that DuckDB writes."""
 
-SCHEMAS = {"changes": CHANGES, "contexts": CONTEXTS, "transactions": TRANSACTIONS}
+_SOURCE = pa.field("source", TEXT)
+SCHEMAS = {
+    "changes": pa.schema([_SOURCE, *CHANGES]),
+    "contexts": pa.schema([_SOURCE, *CONTEXTS]),
+    "transactions": pa.schema([_SOURCE, *TRANSACTIONS]),
+    "requests": REQUESTS,
+    "spans": SPANS,
+    "exchanges": EXCHANGES,
+}
 """The tables that are written so; the others have few rows, and questions of the writer read them."""
 
 _REPEATING = (
     *("source", "relation", "op", "outcome", "request_id", "actor", "unchanged.list.element"),
     *("before.key_value.key", "after.key_value.key", "attributes.key_value.key"),
     *("application_name", "db_user", "client_addr", "statement", "request_ids.list.element", "origin"),
+    *("service", "name", "kind", "method", "route", "error_type", "error_location", "code_version", "target"),
+    *("request.headers.key_value.key", "response.headers.key_value.key", "events.list.element.name"),
 )
 """Columns worth a dictionary."""
+
+SOUGHT = {"requests": ("request_id", "trace_id"), "spans": ("request_id",), "exchanges": ("request_id",)}
+"""Columns of random values by which rows are sought: bounds do not help there, a Bloom filter does. In large
+files, for it takes 32 KiB a row group."""
+
+_BLOOM = {"ndv": GROUP_ROWS, "fpp": 0.01}
 
 _FIELD_ID = "PARQUET:field_id"
 
@@ -63,30 +80,38 @@ class DataFile:
     """By the column's path in the file (`after.key_value.key`)."""
 
 
-def write(data: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str, int]) -> DataFile:
-    """Write `rows`, which `source` brought, as a new file of `table` under the data folder.
+def new_path(data: Path, table: str) -> Path:
+    """Return where a new file of `table` under the data folder is to lie."""
+    folder = data / "main" / table
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"flux-{uuid.uuid4()}.parquet"
+
+
+def write(path: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str, int]) -> DataFile:
+    """Write `rows`, which `source` brought, as a new file of `table`.
 
     `ids` are the catalog's numbers of the table's columns by their paths. The file is not durable yet
     (`DataFiles.flush`). Raises `OSError`, and leaves nothing behind then.
     """
-    schema = pa.schema([pa.field("source", pa.string()), *SCHEMAS[table]])
-    folder = data / "main" / table
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"flux-{uuid.uuid4()}.parquet"
+    schema = SCHEMAS[table]
     with writing(path, schema, ids) as writer:
         for first in range(0, rows.num_rows, GROUP_ROWS):
-            group = rows.slice(first, GROUP_ROWS).select(SCHEMAS[table].names).cast(SCHEMAS[table])
-            sources = pa.repeat(pa.scalar(source), group.num_rows)
-            writer.write_table(group.add_column(0, "source", sources))
+            group = rows.slice(first, GROUP_ROWS)
+            if _SOURCE.name in schema.names:
+                sources = pa.repeat(pa.scalar(source), group.num_rows)
+                group = group.append_column(_SOURCE.name, sources)
+            writer.write_table(group.select(schema.names).cast(schema))
     return _described(path, table, writer.writer.metadata)
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema, ids: Mapping[str, int]) -> Iterator[parquet.ParquetWriter]:
+def writing(
+    path: Path, schema: pa.Schema, ids: Mapping[str, int], sought: Iterable[str] = ()
+) -> Iterator[parquet.ParquetWriter]:
     """Make a Parquet file in which DuckLake finds its columns; what is written together is a row group.
 
-    `ids` are the catalog's numbers of the columns of `schema` by their paths. Leaves nothing behind when
-    it fails.
+    `ids` are the catalog's numbers of the columns of `schema` by their paths; columns that are `sought` get
+    Bloom filters. Leaves nothing behind when it fails.
     """
     try:
         # Not by its name: for that Arrow looks for file systems of other packages, each time.
@@ -99,6 +124,7 @@ def writing(path: Path, schema: pa.Schema, ids: Mapping[str, int]) -> Iterator[p
                 use_dictionary=[name for name in _REPEATING if name.partition(".")[0] in schema.names],
                 # Of values nobody asks for bounds, and they would lie in the catalog beside the file.
                 write_statistics=[each.name for each in schema if not pa.types.is_nested(each.type)],
+                bloom_filter_options=dict.fromkeys(sought, _BLOOM),
                 store_schema=False,
             )
             with writer:

@@ -5,14 +5,17 @@ larger than a batch, together with the position they end at. It is there whole o
 any failure the ledger is what it was at the last commit, and `position()` says where to go on. What
 `commit` returned for survives a kill and a power loss.
 
-Not thread safe: one thread writes. Readers in other processes never wait for it.
+One thread at a time writes what the log brings. Beside it another may `record` what the application's side
+tells of its requests: a commit of its own, which waits for nothing of the stream but an open transaction of
+DuckLake. Readers in other processes never wait.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +40,10 @@ from flux.model.relation import Relation
 
 WRITER_THREADS = 2
 """DuckDB threads of a writer: it runs beside the decoder, often on the application's machine."""
+TURN_WAIT_S = 60.0
+"""What is recorded waits so long for the catalog; far less than a file without an owner may lie there."""
+LOOKUP_MEMORY_MAX = "128MB"
+"""Of the DuckDB that looks for spans which came already."""
 WRITER_MEMORY_MAX = "1GB"
 """Beyond this DuckDB spills to the temporary folder (sorting in compaction, comparing a baseline)."""
 
@@ -85,7 +92,9 @@ class Writer:
         self._catalog = Catalog(place.catalog)
         self._upkeeper = upkeep.Upkeeper(lake, place, self._catalog, self._files)
         self._pending: list[DataFile] = []  # written, and not in the catalog yet
-        self._is_open = False  # a transaction of DuckLake
+        # Whose turn it is at the catalog: DuckLake's transactions and ours exclude each other (`commit`).
+        self._turn = threading.Lock()
+        self._is_open = False  # a transaction of DuckLake, with the turn
         self._row_count = 0
         self._reached: Position | None = None
         self._reshaped: set[int] = set()
@@ -133,12 +142,15 @@ class Writer:
     def relations(self, since_lsn: int) -> list[Relation]:
         """Return the versions in force at `since_lsn` and all later ones, partitions too, by position."""
         words = {"source": self._source, "since": since_lsn}
-        rows = self._ask("relations", words).to_arrow_table().to_pylist()
+        with self._catalog_alone():
+            rows = self._ask("relations", words).to_arrow_table().to_pylist()
         return [relation_of(row) for row in rows]
 
     def baselines(self) -> list[StoredBaseline]:
         """Return the baselines taken of this source, oldest first."""
-        return [StoredBaseline(*row) for row in self._ask("baselines", {"source": self._source}).fetchall()]
+        with self._catalog_alone():
+            rows = self._ask("baselines", {"source": self._source}).fetchall()
+        return [StoredBaseline(*row) for row in rows]
 
     def append(self, batch: Batch) -> None:
         """Add `batch` to what the next `commit` makes count.
@@ -186,7 +198,7 @@ class Writer:
                 self._commit_all(stored)
             self._forget()
         self._stored = stored
-        with failure.translated(self._place.root, "compact"):
+        with failure.translated(self._place.root, "compact"), self._catalog_alone():
             self._upkeeper.collect()
 
     def _commit_files(self, stored: StoredPosition) -> bool:
@@ -196,18 +208,17 @@ class Writer:
         # From here on the catalog may name the files, even if it fails: they stay, and upkeep deletes what
         # no catalog names.
         files, self._pending = self._pending, []
-        if not self._catalog.commit(files, "positions", position):
+        with self._catalog_alone():
+            is_done = self._catalog.commit(files, {"positions": position})
+        if not is_done:
             self._pending = files
-            return False
-        return True
+        return is_done
 
     def _commit_all(self, stored: StoredPosition) -> None:
         """Commit files, position and what changes the shape of tables in one transaction of DuckLake."""
         self._begin()
         files, self._pending = self._pending, []
-        for file in files:
-            statement = sql.text("ledger/writer/add_file.sql").format(table=file.table)
-            self._lake.execute(statement, {"file": str(file.path)})
+        self._take_in(files)
         self._ask("position_append", {"source": self._source, **asdict(stored)})
         if self._reshaped:
             typed.refresh(self._lake, self._reshaped)
@@ -219,14 +230,74 @@ class Writer:
         self._forget()
         try:
             if self._is_open:
-                self._is_open = False
                 try:
                     self._lake.rollback()
                 finally:
+                    self._end()
                     self._files.discard_new()
         finally:
             for file in pending:
                 file.path.unlink(missing_ok=True)
+
+    def record(self, requests: pa.Table, spans: pa.Table, exchanges: pa.Table) -> None:
+        """Add rows of `REQUESTS`, `SPANS` and `EXCHANGES`, durable when this returns.
+
+        Thread safe, also beside `append` and `commit`. Waits while the stream has a transaction of DuckLake
+        open (a new shape of a table, a baseline). Raises `LedgerError`; nothing of it is stored then.
+        """
+        made: list[DataFile] = []
+        with failure.translated(self._place.root, "write"), ExitStack() as others:
+            ready = False
+            try:
+                for table, rows in (("requests", requests), ("spans", spans), ("exchanges", exchanges)):
+                    if rows.num_rows:
+                        path = datafile.new_path(self._place.data, table)
+                        others.enter_context(self._files.making(path))
+                        made.append(datafile.write(path, table, rows, self._source, self._catalog.ids(table)))
+                self._files.flush(file.path for file in made)
+                ready = self._turn.acquire(timeout=TURN_WAIT_S)
+                if not ready:
+                    raise LedgerError(
+                        f"cannot write the ledger at {self._place.root}",
+                        why="a baseline is being taken",
+                        hint="send it again later",
+                    )
+                # From here on the catalog may name the files, even if it fails.
+                if made and not self._catalog.commit(made):
+                    self._record_first(made)
+            finally:
+                if ready:
+                    self._turn.release()
+                else:
+                    for file in made:
+                        file.path.unlink(missing_ok=True)
+
+    def _record_first(self, made: list[DataFile]) -> None:
+        """Let DuckLake take in the first rows of a table."""
+        self._lake.begin()
+        try:
+            self._take_in(made)
+            self._lake.commit()
+        except BaseException:
+            self._lake.rollback()
+            raise
+
+    def spans_known(self, since: datetime, until: datetime, span_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """Return (trace id, span id) of those spans that the ledger has and that began between two times.
+
+        Thread safe.
+        """
+        with failure.translated(self._place.root, "read"):
+            with self._turn:
+                stored = self._catalog.files().get("spans", [])
+            if not stored:
+                return set()
+            folder = self._place.data / "main" / "spans"
+            files = "[" + ", ".join(engine.literal(str(folder / file.path)) for file in stored) + "]"
+            text = sql.text("ledger/writer/spans_known.sql").format(files=files)
+            with engine.open_bare(threads=1, memory_max=LOOKUP_MEMORY_MAX) as lookup:
+                words = {"since": since, "until": until, "span_ids": list(span_ids)}
+                return set(lookup.execute(text, words).fetchall())
 
     def add_gap(self, *, from_lsn: int, to_lsn: int, from_us: int, to_us: int, reason: str) -> None:
         """Record, in a commit of its own, that the ledger lacks the log between two positions."""
@@ -265,7 +336,7 @@ class Writer:
         nothing to do; call it between commits. `wait` until it is done; `force` compacts what can be.
         """
         invariant(not self._is_open and not self._pending, "upkeep runs between ledger transactions")
-        with failure.translated(self._place.root, "compact"):
+        with failure.translated(self._place.root, "compact"), self._catalog_alone():
             return self._upkeeper.maintain(wait=wait, force=force)
 
     def close(self) -> None:
@@ -291,8 +362,15 @@ class Writer:
     def _add_file(self, table: str, rows: pa.Table) -> None:
         """Write `rows` as a file that the next commit brings."""
         if rows.num_rows:
+            path = datafile.new_path(self._place.data, table)
             ids = self._catalog.ids(table)
-            self._pending.append(datafile.write(self._place.data, table, rows, self._source, ids))
+            self._pending.append(datafile.write(path, table, rows, self._source, ids))
+
+    def _take_in(self, files: Iterable[DataFile]) -> None:
+        """Let DuckLake, in its open transaction, take in files."""
+        for file in files:
+            statement = sql.text("ledger/writer/add_file.sql").format(table=file.table)
+            self._lake.execute(statement, {"file": str(file.path)})
 
     def _insert(self, statement: str, table: str, rows: pa.Table, **words: object) -> int:
         """Insert `rows` by that statement; return how many it took."""
@@ -309,7 +387,8 @@ class Writer:
             self._lake.unregister("batch")
 
     def _read_position(self) -> StoredPosition | None:
-        row = self._ask("position", {"source": self._source}).fetchone()
+        with self._catalog_alone():
+            row = self._ask("position", {"source": self._source}).fetchone()
         return StoredPosition(*row) if row is not None else None
 
     def _check(self, batch: Batch) -> None:
@@ -322,13 +401,31 @@ class Writer:
     def _begin(self) -> None:
         """Open a transaction of DuckLake unless one is."""
         if not self._is_open:
-            self._lake.begin()
+            self._turn.acquire()
+            try:
+                self._lake.begin()
+            except BaseException:
+                self._turn.release()
+                raise
             self._is_open = True
+
+    def _end(self) -> None:
+        self._is_open = False
+        self._turn.release()
+
+    @contextmanager
+    def _catalog_alone(self) -> Iterator[None]:
+        """Have the turn at the catalog, which an open transaction of DuckLake has already."""
+        if self._is_open:
+            yield
+        else:
+            with self._turn:
+                yield
 
     def _commit_lake(self) -> None:
         self._files.flush_new()
         self._lake.commit()
-        self._is_open = False
+        self._end()
 
     def _forget(self) -> None:
         self._pending = []
@@ -344,11 +441,9 @@ class Writer:
             with failure.translated(self._place.root, "write"):
                 yield
         except BaseException:
-            try:
+            # The failed transaction may be gone already; its error is the one to report.
+            with suppress(duckdb.Error):
                 self.rollback()
-            except duckdb.Error:
-                # The failed transaction is gone already; its error is the one to report.
-                self._is_open = False
             raise
 
     @contextmanager
