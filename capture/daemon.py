@@ -21,6 +21,8 @@ from flux.capture.baseline import Say
 from flux.capture.health import Pages, write_status
 from flux.capture.meter import Meter
 from flux.capture.opening import open_source
+from flux.capture.otlp.intake import Intake
+from flux.capture.otlp.intake import start as start_intake
 from flux.capture.run import Run
 from flux.capture.settings import Settings
 from flux.capture.stream import Session
@@ -57,12 +59,16 @@ def run(settings: Settings, *, say: Say, stop: threading.Event | None = None) ->
     with _signals(stopping), Writer.open(settings.ledger, source=settings.source) as writer:
         shared = Run(settings, writer, meter, stopping.is_set, say, stopping.wait)
         pages = _listen(settings, meter, say)
+        intake: Intake | None = None
         try:
+            intake = start_intake(settings.otlp, writer, meter, say)
             complete = _sessions(shared)
         except FluxError as error:
             meter.update(last_error=_reason(error))
             raise
         finally:
+            if intake is not None:
+                intake.close()
             if pages is not None:
                 pages.close()
             meter.update(state="stopped")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,6 +44,21 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Reading], float]], ...] = (
     ("flux_ignored_messages_total", "counter", "Malformed or forged messages.", lambda r: r.ignored_messages),
     ("flux_queue_bytes", "gauge", "Received and not yet decoded.", lambda r: r.queue_bytes),
     ("flux_baselines_pending", "gauge", "Tables that wait for a baseline.", lambda r: r.baselines_pending),
+    ("flux_spans_total", "counter", "Spans stored.", lambda r: r.spans),
+    ("flux_requests_total", "counter", "Requests stored.", lambda r: r.requests),
+    (
+        "flux_spans_dropped_total",
+        "counter",
+        "Spans the recorder dropped by a bound.",
+        lambda r: r.spans_dropped,
+    ),
+    ("flux_intake_queue_bytes", "gauge", "Exports received and not stored.", lambda r: r.intake_queue_bytes),
+    ("flux_intake_connections", "gauge", "Connections to the intake.", lambda r: r.intake_connections),
+)
+
+_TALLIES: tuple[tuple[str, str, str, Callable[[Reading], Mapping[str, int]]], ...] = (
+    ("flux_spans_refused_total", "reason", "Invalid spans left out of exports.", lambda r: r.spans_refused),
+    ("flux_exports_refused_total", "status", "Exports refused, by HTTP status.", lambda r: r.exports_refused),
 )
 
 
@@ -54,6 +69,10 @@ def metrics_text(reading: Reading, source: str) -> str:
     for name, kind, meaning, value in _METRICS:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
         lines.append(f'{name}{{source="{label}"}} {float(value(reading)):.16g}')
+    for name, key, meaning, values in _TALLIES:
+        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} counter"]
+        for which, count in sorted(values(reading).items()):
+            lines.append(f'{name}{{source="{label}",{key}="{which}"}} {count}')
     return "\n".join(lines) + "\n"
 
 

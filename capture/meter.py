@@ -1,13 +1,15 @@
 """What a running capture knows of itself: one mutable record, written by the loop, read by others.
 
-Readers take `Meter.read()`, a frozen copy; the loop is the only writer.
+Readers take `Meter.read()`, a frozen copy. The loop writes, and the intake beside it, which must not make
+the loop look alive.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,23 @@ class Reading:
     rows_per_s: float = 0.0
     """Over the last seconds."""
     last_error: str = ""
+    intake_address: str = ""
+    """Where OTLP is listened for; empty when it is not."""
+    intake_error: str = ""
+    """The last one."""
+    intake_connections: int = 0
+    intake_queue_bytes: int = 0
+    """Of exports that are being received or wait to be stored."""
+    spans: int = 0
+    """Stored since the start."""
+    requests: int = 0
+    """Stored since the start."""
+    spans_dropped: int = 0
+    """By a bound of the recorder, as it says itself."""
+    spans_refused: Mapping[str, int] = field(default_factory=dict)
+    """Left out of exports that were taken, by reason."""
+    exports_refused: Mapping[str, int] = field(default_factory=dict)
+    """By HTTP status."""
     started_at_us: int = 0
     ticked_at_us: int = 0
     """When the loop last went round."""
@@ -91,6 +110,24 @@ class Meter:
         with self._lock:
             sums = {name: getattr(self._reading, name) + amount for name, amount in amounts.items()}
             self._reading = replace(self._reading, ticked_at_us=now_us(), **sums)
+
+    def note(self, **changes: object) -> None:
+        """Set fields of the intake."""
+        with self._lock:
+            self._reading = replace(self._reading, **changes)  # type: ignore[arg-type]
+
+    def count(self, **amounts: int) -> None:
+        """Add to counters of the intake."""
+        with self._lock:
+            sums = {name: getattr(self._reading, name) + amount for name, amount in amounts.items()}
+            self._reading = replace(self._reading, **sums)
+
+    def tally(self, name: str, key: str, amount: int = 1) -> None:
+        """Add to one key of a counter of the intake."""
+        with self._lock:
+            counts: Mapping[str, int] = getattr(self._reading, name)
+            changed = {**counts, key: counts.get(key, 0) + amount}
+            self._reading = replace(self._reading, **{name: changed})  # type: ignore[arg-type]
 
     def measure_rate(self) -> None:
         """Work out `rows_per_s` since the last call; call it every few seconds."""

@@ -57,6 +57,57 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class IntakeBounds:
+    """How much the OTLP intake takes, holds, and waits for."""
+
+    body_bytes_max: int = 16 << 20
+    """Of one export as it is sent."""
+    content_bytes_max: int = 32 << 20
+    """Of one export unpacked: a kilobyte of gzip may stand for a megabyte."""
+    queue_bytes_max: int = 64 << 20
+    """Of all exports that are being received or wait to be stored; beyond it 503."""
+    spans_per_s_max: float = 5_000.0
+    """Over time; beyond it 429. Reading spans and capturing share one interpreter."""
+    burst_spans_max: int = 50_000
+    """Above the rate at once, after a quiet time."""
+    connections_max: int = 512
+    """At once, and at most a quarter of the files this process may open; one more takes the place of the one
+    that has kept us waiting longest."""
+    headers_s: float = 10.0
+    """From the first byte of a request to the end of its headers."""
+    body_s: float = 30.0
+    """From there to the end of its body."""
+    idle_s: float = 75.0
+    """Between two requests of a connection."""
+    gather_s: float = 0.2
+    """Exports are gathered this long for one commit of the ledger."""
+    gather_spans_max: int = 20_000
+    """One commit is not kept waiting beyond so many."""
+    retry_after_s: int = 5
+    """What a refused exporter is told to wait, where nothing better is known."""
+    stop_s: float = 10.0
+    """At the end what was received is finished, but no longer than this."""
+    seen_spans_max: int = 250_000
+    """Identities that are remembered, 100 bytes each: a span sent again is not stored again."""
+    clock_skew_s: float = 600.0
+    """An application's clock may be ahead of ours by so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """Where OTLP is listened for, and who may send it."""
+
+    host: str = "127.0.0.1"
+    port: int = 4318
+    """0 takes a free one."""
+    token: str | None = field(default=None, repr=False)
+    """What an exporter must send as `Authorization: Bearer …`; None asks for none, on loopback only."""
+    required: bool = False
+    """The port was asked for: not to have it ends the run."""
+    bounds: IntakeBounds = field(default_factory=IntakeBounds)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One capture run."""
 
@@ -76,4 +127,6 @@ class Settings:
     listen_port: int | None = None
     """Port of the health endpoints; 0 takes a free one, None means none."""
     listen_host: str = "127.0.0.1"
+    otlp: IntakeSettings | None = None
+    """The intake of OpenTelemetry's spans; None means none."""
     bounds: Bounds = field(default_factory=Bounds)

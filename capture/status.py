@@ -54,6 +54,15 @@ class Status:
     baselines_pending: int
     reconnects: int
     last_error: str
+    intake_address: str
+    """Where OTLP is listened for; empty when it is not."""
+    intake_error: str
+    requests: int
+    """Stored since the capture was started, as are `spans`."""
+    spans: int
+    spans_dropped: int
+    spans_refused: int
+    exports_refused: int
     slot_health: str
     """reserved, extended, unreserved, lost, missing, or unknown (the server cannot be reached)."""
     slot_active_pid: int | None
@@ -115,6 +124,13 @@ def read_status(ledger: Path, source: Source, dsn: str | None) -> Status:
         baselines_pending=max(reading.baselines_pending, len(known.pending) if known else 0),
         reconnects=reading.reconnects,
         last_error=reading.last_error,
+        intake_address=reading.intake_address if running else "",
+        intake_error=reading.intake_error,
+        requests=reading.requests,
+        spans=reading.spans,
+        spans_dropped=reading.spans_dropped,
+        spans_refused=sum(reading.spans_refused.values()),
+        exports_refused=sum(reading.exports_refused.values()),
         slot_health=_health(slot, unreachable),
         slot_active_pid=slot.active_pid if slot else None,
         slot_retained_bytes=slot.retained_bytes if slot else None,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flux.cli import console
-from flux.cli.options import DsnOption, LedgerOption, SourceOption
+from flux.cli.options import DsnOption, LedgerOption, OtlpHostOption, OtlpPortOption, SourceOption
 from flux.cli.progress import live_line
 from flux.cli.settings import source_dsn
 from flux.cli.setup import chosen_source
@@ -46,15 +46,18 @@ def up(
             show_default=False,
         ),
     ] = None,
+    otlp_port: OtlpPortOption = None,
+    otlp_host: OtlpHostOption = None,
 ) -> None:
     """Capture: copy the tracked tables once, then follow every change, until stopped (Ctrl-C, SIGTERM).
 
     Stopping is safe at any moment: it goes on where it was. Without --once it waits for a database
-    that is away.
+    that is away, and takes in what applications say of their requests (docs/REQUESTS.md).
     """
     from flux.capture.daemon import run
     from flux.capture.health import status_file
     from flux.capture.settings import Settings
+    from flux.cli.intake import intake_settings
     from flux.ledger.location import locate
 
     folder, _ = locate(ledger)
@@ -68,6 +71,7 @@ def up(
         once=once,
         resnapshot=resnapshot,
         listen_port=_port(port, once=once),
+        otlp=intake_settings(otlp_host, otlp_port, once=once),
     )
     console.note(f"capturing {known.name} into {folder}")
     with live_line(status_file(folder, known.name)):

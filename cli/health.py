@@ -84,6 +84,8 @@ def _status_lines(one: Status, where: Target) -> Iterator[str]:
         lines.append(("open", f"{one.open_attempts:,} attempts whose outcome is not known yet"))
     if one.baselines_pending:
         lines.append(("baselines", f"{one.baselines_pending:,} tables wait to be copied"))
+    if one.running:
+        lines.append(("requests", _requests(one)))
     style = console.YELLOW if one.slot_in_danger else console.GREEN
     slot = console.paint(
         one.slot_health, style if one.slot_health in _HEALTHY else console.RED, colour=where.colour
@@ -111,6 +113,24 @@ def _lag(one: Status) -> str:
         return "none"
     seconds = f", {one.lag_s:,.1f} s" if one.lag_s is not None else ""
     return f"{size(one.lag_bytes)} of log{seconds}"
+
+
+def _requests(one: Status) -> str:
+    """Return what the intake of spans does, in one line."""
+    if not one.intake_address:
+        return f"spans are not listened for{f': {one.intake_error}' if one.intake_error else ''}"
+    less = [
+        f"{count:,} {what}"
+        for count, what in (
+            (one.spans_dropped, "spans dropped by the recorder"),
+            (one.spans_refused, "spans refused"),
+            (one.exports_refused, "exports refused"),
+        )
+        if count
+    ]
+    error = [f"last error: {one.intake_error}"] if one.intake_error else []
+    taken = f"{one.requests:,} with {one.spans:,} spans through {one.intake_address}"
+    return ", ".join([taken, *less, *error])
 
 
 def size(count: int | None) -> str:

@@ -101,3 +101,25 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 LIMIT_ROWS = 1000
 """Rows an answer has at most unless `--limit` says otherwise."""
+
+OtlpPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--otlp-port",
+        min=0,
+        max=65535,
+        metavar="PORT",
+        help="Port of the intake of OpenTelemetry's spans; 0 for a free one. Default: 4318.",
+        show_default=False,
+    ),
+]
+OtlpHostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp-host",
+        metavar="HOST",
+        help="Where it listens; beyond loopback it wants a token, in FLUX_OTLP_TOKEN or a file"
+        " that flux.toml names. Default: 127.0.0.1.",
+        show_default=False,
+    ),
+]

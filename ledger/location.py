@@ -45,13 +45,28 @@ def locate(
     return platformdirs.user_data_path("flux") / "ledger", "user data folder"
 
 
-def _named_in(file: Path) -> str | None:
+def configured(name: str, *, start: Path | None = None) -> tuple[object, Path] | None:
+    """Return the value of `name` in the nearest `flux.toml` up the tree that has one, and that file."""
+    start = (Path.cwd() if start is None else start).absolute()
+    for folder in (start, *start.parents):
+        value = _read(folder / SETTINGS).get(name)
+        if value is not None:
+            return value, folder / SETTINGS
+    return None
+
+
+def _read(file: Path) -> dict[str, object]:
+    """Return what a settings file says; nothing if there is none."""
     try:
-        named = tomllib.loads(file.read_text(encoding="utf-8")).get("ledger")
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {file}", why=str(error), hint="mend or remove the file") from error
+
+
+def _named_in(file: Path) -> str | None:
+    named = _read(file).get("ledger")
     if named is not None and not isinstance(named, str):
         raise UsageError(f"cannot read {file}", why="`ledger` is not a text", hint='write ledger = "PATH"')
     return named
