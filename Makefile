@@ -30,7 +30,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard 
 COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
-.PHONY: install demo dev servers test check bench soak fuzz lint format types contracts clean
+.PHONY: install demo dev servers foreign test check bench soak fuzz lint format types contracts clean
 
 install: .venv/.demo-installed
 
@@ -39,7 +39,7 @@ demo: install
 
 dev: .venv/.dev-installed
 
-test: dev servers
+test: dev servers foreign
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check:
@@ -84,6 +84,15 @@ contracts: dev build/types
 servers:
 	@test -x $(POSTGRES_15)/bin/postgres -a -e $(POSTGRES_15)/lib/wal2json.so \
 	|| ./.ci/apt postgresql-15 postgresql-15-wal2json
+
+# OpenTelemetry's SDK for Node, which the intake is tested with: a client that knows nothing of Flux.
+NODE := tests/intake/node
+foreign: $(NODE)/node_modules/.package-lock.json
+
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	@command -v npm >/dev/null || ./.ci/apt nodejs npm
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel error && touch $@; fi
 
 clean:
 	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

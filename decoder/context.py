@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from flux.decoder.frames import Bools
+from flux.decoder.traceparent import with_traces
 from flux.model.batch import CONTEXTS, ROW
 
 _FIELDS = pa.schema(
@@ -31,9 +32,19 @@ MALFORMED = "malformed"
 
 
 def parse_contexts(contents: list[bytes]) -> tuple[pa.Table, Bools]:
-    """Read `n` contents; return the fields of `_FIELDS` (n rows) and which contents were well-formed."""
+    """Read `n` contents; return the fields of `_FIELDS` (n rows) and which contents were well-formed.
+
+    A request that is named by a comment of the statement alone is in `request_id`.
+    """
     if not contents:
         return _FIELDS.empty_table(), np.zeros(0, np.bool_)
+    fields, good = _parse(contents)
+    request_id, statement = (fields.column(name).combine_chunks() for name in ("request_id", "statement"))
+    place = _FIELDS.get_field_index("request_id")
+    return fields.set_column(place, _FIELDS.field(place), with_traces(request_id, statement)), good
+
+
+def _parse(contents: list[bytes]) -> tuple[pa.Table, Bools]:
     lines = b"\n".join(contents)
     try:
         table = pa.json.read_json(

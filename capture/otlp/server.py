@@ -64,7 +64,9 @@ class Server:
 
     def close(self) -> None:
         """Accept no more, finish what was received, within `stop_s`."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        # Its loop may have ended: closed before.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(self._bounds.stop_s + 5.0)
 
     def _run(self, started: Future[None]) -> None:

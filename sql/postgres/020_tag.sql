@@ -42,6 +42,7 @@ returns trigger language plpgsql security definer as $$
 declare
     tag     pg_catalog.text;
     secret  pg_catalog.int8;
+    query   pg_catalog.text;
     content pg_catalog.text;
     note    pg_catalog.text;
     lsn     pg_catalog.pg_lsn;
@@ -61,6 +62,12 @@ begin
     end if;
 
     secret := pg_catalog.pg_sequence_last_value('flux.secret'::pg_catalog.regclass);
+    -- Of a long statement both ends: a comment that names the request is often the last thing in it.
+    query := pg_catalog."left"(pg_catalog.current_query(), 2001);
+    if pg_catalog.length(query) operator(pg_catalog.>) 2000 then
+        query := pg_catalog.concat(pg_catalog."left"(query, 1600), ' ... ',
+            pg_catalog."right"(pg_catalog.current_query(), 400));
+    end if;
     -- json_object of two arrays: a quarter of what json_build_object takes.
     content := pg_catalog.concat('"backend_pid" : ', pg_catalog.pg_backend_pid(), ', ', pg_catalog.substr(
         pg_catalog.json_object(
@@ -77,7 +84,7 @@ begin
                 case when pg_catalog.textne(pg_catalog.current_setting('role', true), 'none')
                     then pg_catalog.current_setting('role', true) else session_user::pg_catalog.text end,
                 pg_catalog.host(pg_catalog.inet_client_addr()),
-                pg_catalog."left"(pg_catalog.current_query(), 2000)]
+                query]
         )::pg_catalog.text, 2));
 
     if pg_catalog.texteq(tag, pg_catalog.current_setting('flux.seen_tag', true)) is not true then

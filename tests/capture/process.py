@@ -11,12 +11,17 @@ from pathlib import Path
 
 from capture.rig import BOUNDS, Rig
 from flux.capture.daemon import run
-from flux.capture.settings import Settings
+from flux.capture.settings import IntakeBounds, IntakeSettings, Settings
 from flux.model.errors import FluxError
 
 
-def start(rig: Rig, *, once: bool = False, file_bytes_max: int | None = None) -> subprocess.Popen[bytes]:
-    """Start capturing in a new process, which may write no file larger than `file_bytes_max`."""
+def start(
+    rig: Rig, *, once: bool = False, file_bytes_max: int | None = None, otlp_port: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start capturing in a new process, which may write no file larger than `file_bytes_max`.
+
+    With `otlp_port` it takes in spans there, in whatever number.
+    """
     settings = rig.settings
     content = json.dumps(
         {
@@ -26,6 +31,7 @@ def start(rig: Rig, *, once: bool = False, file_bytes_max: int | None = None) ->
             "plugin": settings.plugin,
             "dsn": settings.dsn,
             "once": once,
+            "otlp": otlp_port,
         }
     )
     command = [sys.executable, "-m", "capture.process", content, str(file_bytes_max or 0)]
@@ -34,7 +40,11 @@ def start(rig: Rig, *, once: bool = False, file_bytes_max: int | None = None) ->
 
 def main() -> None:
     content = json.loads(sys.argv[1])
-    settings = Settings(**content | {"ledger": Path(content["ledger"])}, bounds=BOUNDS)
+    port = content["otlp"]
+    # Nobody's rate is measured here: as many spans as the machine can.
+    unbounded = IntakeBounds(spans_per_s_max=1e9, retry_after_s=1)
+    otlp = IntakeSettings(port=port, required=True, bounds=unbounded) if port is not None else None
+    settings = Settings(**content | {"ledger": Path(content["ledger"]), "otlp": otlp}, bounds=BOUNDS)
     if file_bytes_max := int(sys.argv[2]):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))

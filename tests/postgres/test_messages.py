@@ -66,6 +66,28 @@ def test_a_context_is_sent_once_a_transaction_and_once_a_tag(new_source: Callabl
 
 
 @TWO
+def test_a_long_statement_keeps_both_ends(new_source: Callable[..., Source]) -> None:
+    source = new_source(USERS)
+    source.track("users")
+    source.listen()
+    start, end = "insert into users values (1, '", "') /*the end*/"
+    for length in (1999, 2000, 2001, 50_000):
+        filling = "ü" * (length - len(start) - len(end))
+        source.connection.execute(f"{start}{filling}{end}")
+        source.connection.execute("delete from users")
+    given = [
+        message.json["statement"]
+        for message in contexts(source.events(), transactional=True)
+        if message.json["statement"].startswith("insert")
+    ]
+    assert [len(each) for each in given] == [1999, 2000, 2005, 2005]
+    for statement in given:
+        assert statement.startswith(start)
+        assert statement.endswith(end)
+    assert given[-1][1595:1610] == "üüüüü ... üüüüü"
+
+
+@TWO
 def test_each_untagged_transaction_of_a_session_has_its_context(new_source: Callable[..., Source]) -> None:
     source = new_source(USERS)
     source.track("users")
