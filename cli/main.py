@@ -56,6 +56,10 @@ COMMANDS: dict[str, str | dict[str, str]] = {
         "at": "flux.cli.state:at",
         "diff": "flux.cli.state:diff",
     },
+    "tail": "flux.cli.tail:tail",
+    "why": "flux.cli.why:why",
+    "trace": "flux.cli.trace:trace",
+    "incident": {"list": "flux.cli.incident:list_", "show": "flux.cli.incident:show"},
     "sql": "flux.cli.query:sql",
     "ledger": {"info": "flux.cli.ledger:info", "compact": "flux.cli.ledger:compact"},
     "config": {"show": "flux.cli.config:show"},
@@ -64,6 +68,7 @@ COMMANDS: dict[str, str | dict[str, str]] = {
 
 GROUPS = {
     "state": "What happened to rows: history, blame, at, diff",
+    "incident": "Failing requests in groups: list, show",
     "ledger": "Look after the ledger: info, compact",
     "config": "Settings and where they come from",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,22 +37,22 @@ class Subject:
     def title(self) -> str:
         """`users id=42`, `users where plan=pro`, or `users`."""
         if self.key is not None:
-            return f"{self.name} {key_title(self.relation, self.key)}"
+            return f"{self.name} {key_title(self.relation.key, self.key)}"
         if self.where:
             words = (f"{name}={'null' if value is None else value}" for name, value in self.where.items())
             return f"{self.name} where {', '.join(words)}"
         return self.name
 
 
-def key_title(relation: Relation, key: str) -> str:
+def key_title(columns: Sequence[str], key: str) -> str:
     """Return `id=42`, or `region=eu, id=42` for a key of several columns."""
-    if len(relation.key) < 2:
-        return f"{relation.key[0] if relation.key else 'key'}={key}"
+    if len(columns) < 2:
+        return f"{columns[0] if columns else 'key'}={key}"
     try:
         values = json.loads(key)
     except ValueError:
         return key
-    return ", ".join(f"{name}={value}" for name, value in zip(relation.key, values, strict=False))
+    return ", ".join(f"{name}={value}" for name, value in zip(columns, values, strict=False))
 
 
 def row_of(

@@ -64,6 +64,17 @@ def version(file: Path) -> int:
         return int(connection.execute(sql.text("ledger/catalog/version.sql")).fetchone()[0])
 
 
+def arrived(file: Path, data: Path, table: str, after: int) -> tuple[int, list[tuple[str, int | None]]]:
+    """Return the catalog's version, and the files of `table` with rows that came after version `after`.
+
+    Of a merged file the number is the last version that brought rows of it; None for others.
+    """
+    with _reading(file) as connection:
+        number = int(connection.execute(sql.text("ledger/catalog/version.sql")).fetchone()[0])
+        found = connection.execute(sql.text("ledger/catalog/arrived.sql"), (table, after)).fetchall()
+        return number, [(str(data / path), last) for path, last in found]
+
+
 def read(file: Path, data: Path) -> Snapshot:
     """Return what the catalog in `file` says now, of the data files under `data`.
 

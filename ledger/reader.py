@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ from flux.ledger import (
     layout,
     naming,
     questions,
+    requests,
     row,
     sandbox,
     sources,
@@ -38,8 +40,10 @@ from flux.ledger import (
 from flux.ledger.engine import identifier, literal
 from flux.ledger.location import locate
 from flux.ledger.moment import AsOf, Cut, resolve
+from flux.ledger.requests import QUIET_S
 from flux.ledger.shape import Shape
 from flux.ledger.shapes import relation_versions
+from flux.model.filter import Filter
 from flux.model.moment import Span
 from flux.model.relation import Relation
 
@@ -204,6 +208,117 @@ class Ledger:
             typed.refresh(self._lake)
             self._has_typed_views = True
         return sandbox.ask(self._lake, query)
+
+    # -- requests ---------------------------------------------------------------------------------
+
+    def requests(
+        self,
+        where: Filter | str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """Return the newest `limit` requests that fit a filter (`model.filter`), newest first.
+
+        Columns: `sql/ledger/requests/listed.sql`.
+        """
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            return requests.listed(self._lake, where, since=since, until=until, limit=limit)
+
+    @property
+    def version(self) -> int:
+        """The commit of the ledger that the last question was asked of."""
+        return (self._snapshot or self._refresh()).version
+
+    def requests_after(self, version: int, where: Filter | str | None = None) -> tuple[pa.Table, int]:
+        """Return the requests that came into the ledger after a `version`, and the version they reach to."""
+        with failure.translated(self._place.root, "read"):
+            reached, files = catalog.arrived(self._place.catalog, self._place.data, "requests", version)
+            if not files:
+                return requests.listed(self._lake, where, limit=1).slice(0, 0), reached
+            source = requests.arrived(files, version)
+            self._refresh()
+            return requests.listed(self._lake, where, source=source), reached
+
+    def changes_of(self, request_ids: Sequence[str]) -> pa.Table:
+        """Return what requests changed, or tried to. Columns: `sql/ledger/requests/changes.sql`."""
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            return requests.changes(self._lake, request_ids)
+
+    def request_rows(self, request_id: str) -> pa.Table:
+        """Return what is recorded of a request: a row for each service that took part, in their order."""
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            return requests.whole(self._lake, request_id)
+
+    def request_titles(self, request_ids: Sequence[str]) -> dict[str, str]:
+        """Return `POST /checkout → 500` for those of the requests that are recorded."""
+        with failure.translated(self._place.root, "read"):
+            return requests.titles(self._lake, request_ids)
+
+    def requests_alike(self, request: dict[str, Any]) -> pa.Table:
+        """Return the other requests that failed as this row of `request_rows` did, newest first."""
+        with failure.translated(self._place.root, "read"):
+            return requests.alike(self._lake, request)
+
+    def sibling(self, request: dict[str, Any]) -> str | None:
+        """Return the request of the same route nearest in time that went well; None if there is none."""
+        with failure.translated(self._place.root, "read"):
+            return requests.sibling(self._lake, request)
+
+    def spans_of(self, request_id: str) -> pa.Table:
+        """Return the spans of a request and of the rest of its traces, oldest first. Columns: `SPANS`."""
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            found = requests.whole(self._lake, request_id).column("trace_id").to_pylist()
+            return requests.spans(self._lake, request_id, [one for one in found if one])
+
+    def exchanges_of(self, request_id: str) -> pa.Table:
+        """Return what a request asked of others, in its order. Columns: `EXCHANGES`."""
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            return requests.exchanges(self._lake, request_id)
+
+    def why(self, prefix: str) -> dict[str, Any]:
+        """Return why a request failed, each claim with its evidence; see `ledger.why`."""
+        from flux.ledger.why import why
+
+        return why(self, self.request(prefix))
+
+    def trace(self, prefix: str) -> dict[str, Any]:
+        """Return a request's spans with its mutations in their places; see `ledger.trace`."""
+        from flux.ledger.trace import traced
+
+        return traced(self, self.request(prefix))
+
+    def trace_diff(self, first: str, second: str) -> dict[str, Any]:
+        """Return two requests side by side, step by step; see `ledger.trace`."""
+        from flux.ledger.trace import compared
+
+        return compared(self, self.request(first), self.request(second))
+
+    def rows_of(self, request_ids: Sequence[str], limit: int | None = None) -> pa.Table:
+        """Return the rows that requests changed, or tried to. Columns: `sql/ledger/requests/rows.sql`."""
+        with failure.translated(self._place.root, "read"):
+            return requests.rows(self._lake, request_ids, limit)
+
+    def incidents(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        quiet_s: float = QUIET_S,
+    ) -> pa.Table:
+        """Return failing requests in groups: by route, error type and location, with a quiet time between.
+
+        Newest first. Columns: `sql/ledger/requests/incidents.sql`.
+        """
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            return requests.incidents(self._lake, since=since, until=until, quiet_s=quiet_s)
 
     # -- about the ledger -------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import shop
+from cli import checkout, shop
 from flux.cli.main import run
 
 
@@ -32,6 +32,12 @@ Flux = Callable[..., Result]
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ledger of `shop`; no test may change it."""
     return shop.make(tmp_path_factory.mktemp("cli") / "ledger")
+
+
+@pytest.fixture(scope="session")
+def requests_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger of `checkout`; no test may change it."""
+    return checkout.make(tmp_path_factory.mktemp("cli") / "requests")
 
 
 @pytest.fixture

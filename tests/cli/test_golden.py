@@ -43,14 +43,51 @@ ONCE: dict[str, list[str]] = {
     "at_limit": ["state", "at", "users", "--limit", "1"],
     "blame_gone": ["state", "blame", "users", "42"],
 }
-CASES = {f"{name}.{form}": [*words, "-f", form] for name, words in QUESTIONS.items() for form in FORMATS} | {
-    f"{name}.once": words for name, words in ONCE.items()
+# These of the ledger of `checkout`.
+ABOUT_REQUESTS: dict[str, list[str]] = {
+    "tail": ["tail", "--no-follow"],
+    "tail_filter": ["tail", "--no-follow", "--filter", "status>=500 and table=users and path~'^/check'"],
+    "tail_none": ["tail", "--no-follow", "--filter", "status=418"],
+    "incident_list": ["incident", "list"],
+    "incident_none": ["incident", "list", "--since", "2026-03-10T16:00Z.."],
+}
+ONCE_ABOUT_REQUESTS: dict[str, list[str]] = {
+    "tail_since": ["tail", "--since", "2026-03-10T14:22Z..2026-03-10T14:40Z", "--limit", "1"],
+    "tail_fields": ["tail", "--filter", "help"],
+    "tail_wrong": ["tail", "--filter", "statu>=500"],
+    "why_timeout": ["why", "req:550e8400"],
+    "why_timeout_json": ["why", "550e8400", "--json"],
+    "why_sql": ["why", "deadbeef"],
+    "why_sql_json": ["why", "deadbeef", "--json"],
+    "why_went_well": ["why", "c0ff"],
+    "why_job": ["why", "0b0b"],
+    "why_tag_alone": ["why", "00aa"],
+    "why_ambiguous": ["why", "550e"],
+    "why_unknown": ["why", "nothing"],
+    "why_csv": ["why", "550e8400", "-f", "csv"],
+    "trace": ["trace", "550e8400"],
+    "trace_json": ["trace", "550e8400", "--json"],
+    "trace_tag_alone": ["trace", "00aa"],
+    "trace_diff": ["trace", "diff", "c0ff", "550e8400"],
+    "trace_diff_json": ["trace", "diff", "c0ff", "550e8400", "--json"],
+    "trace_diff_same": ["trace", "diff", "550e8400", "550e8499"],
+    "trace_diff_one": ["trace", "diff", "c0ff"],
+    "incident_show": ["incident", "show", "7a41"],
+    "incident_show_json": ["incident", "show", "7a41", "--json"],
+    "incident_show_unknown": ["incident", "show", "zz"],
+}
+FORMED = QUESTIONS | ABOUT_REQUESTS
+CASES = {f"{name}.{form}": [*words, "-f", form] for name, words in FORMED.items() for form in FORMATS} | {
+    f"{name}.once": words for name, words in (ONCE | ONCE_ABOUT_REQUESTS).items()
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name: str, flux: Flux) -> None:
-    result = flux(*CASES[name])
+def test_golden(name: str, flux: Flux, requests_ledger: Path) -> None:
+    words = CASES[name]
+    if name.partition(".")[0] in ABOUT_REQUESTS | ONCE_ABOUT_REQUESTS:
+        words = [*words, "--ledger", str(requests_ledger)]
+    result = flux(*words)
     shown = b"exit %d\n--- stderr\n%s--- stdout\n%s" % (result.code, result.err.encode(), result.out)
     file = GOLDEN / f"{name}.txt"
     if os.environ.get("FLUX_UPDATE_GOLDEN"):
