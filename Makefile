@@ -80,10 +80,10 @@ types: dev build/types
 contracts: dev build/types
 	PYTHONPATH=build/types $(BIN)/lint-imports --no-cache
 
-# PostgreSQL 15 and wal2json come from the distribution; the other majors are wheels in `dev`.
+# PostgreSQL 15, wal2json and pgbouncer come from the distribution; the other majors are wheels in `dev`.
 servers:
-	@test -x $(POSTGRES_15)/bin/postgres -a -e $(POSTGRES_15)/lib/wal2json.so \
-	|| ./.ci/apt postgresql-15 postgresql-15-wal2json
+	@test -x $(POSTGRES_15)/bin/postgres -a -e $(POSTGRES_15)/lib/wal2json.so -a -x /usr/sbin/pgbouncer \
+	|| ./.ci/apt postgresql-15 postgresql-15-wal2json pgbouncer
 
 # OpenTelemetry's SDK for Node, which the intake is tested with: a client that knows nothing of Flux.
 NODE := tests/intake/node

@@ -1,0 +1,250 @@
+"""The thread that sends what was recorded, and keeps on disk what cannot be sent yet.
+
+Order: what is in the spool goes first. A batch is out of memory when it was accepted, rejected or is a
+file; it is
+out of the spool when it was accepted or rejected. What a bound dropped is counted and told to the intake
+with the next batch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.sdk.trace import ReadableSpan
+
+from flux.recorder.delivery import Delivery, Outcome
+from flux.recorder.fault import count, failing_open, fault, warn_once
+from flux.recorder.revision import revision_of
+from flux.recorder.settings import (
+    BACKOFF_S_MAX,
+    BACKOFF_S_MIN,
+    BATCH_SPANS_MAX,
+    EXIT_S_MAX,
+    FLUSH_INTERVAL_S,
+    SEND_TIMEOUT_S,
+    Settings,
+)
+from flux.recorder.spool import Spool, spans_in
+from flux.recorder.waiting import Waiting
+
+COMPRESSION = 1
+"""Level of gzip: JSON shrinks to a fifth already, at a third of the default's time."""
+
+
+class Exporter:
+    """Empties the queue of one process."""
+
+    def __init__(self, settings: Settings, waiting: Waiting) -> None:
+        self._settings = settings
+        self._waiting = waiting
+        self._delivery = Delivery(settings)
+        self._spool: Spool | None = None
+        if settings.spool is not None:
+            self._spool = Spool(
+                settings.spool, bytes_max=settings.spool_bytes_max, files_max=settings.spool_files_max
+            )
+        self._revision: str | None = None
+        self._revision_known = False
+        self._failures = 0
+        self._retry_s = 0.0
+        self._kept: tuple[bytes, int] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stopping = threading.Event()
+        self._idle = threading.Event()
+        self._flushing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flux-recorder", daemon=True)
+        self._thread.start()
+
+    def after_fork(self) -> None:
+        """Begin again in a child process, which shares nothing but the folder with its parent."""
+        self._delivery.forget()
+        self._kept, self._failures, self._retry_s = None, 0, 0.0
+        self._begin()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was recorded is sent or spooled; False when the time was over before."""
+        deadline = time.monotonic() + timeout_s
+        self._idle.clear()
+        self._flushing.set()
+        self._waiting.wake()
+        return self._idle.wait(max(0.0, deadline - time.monotonic()))
+
+    def stop(self, timeout_s: float = EXIT_S_MAX) -> None:
+        """Send or spool what there is, for at most so long, and end."""
+        deadline = time.monotonic() + timeout_s
+        self._stopping.set()
+        self._waiting.wake()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            # It hangs in a send: what it holds is in its hands, the rest is saved from here.
+            self._save_rest(deadline + timeout_s)
+        self._delivery.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with failing_open("the exporter"):
+                self._round()
+        with failing_open("the last export"):
+            self._last_round()
+
+    def _round(self) -> None:
+        flushing = self._flushing.is_set()
+        if not flushing:
+            self._waiting.wait(self._pause(), for_spans=BATCH_SPANS_MAX if len(self._waiting) else 1)
+            if len(self._waiting) and not self._stopping.is_set() and not self._flushing.is_set():
+                self._waiting.wait(FLUSH_INTERVAL_S, for_spans=BATCH_SPANS_MAX)
+        reachable = time.monotonic() >= self._retry_s
+        if reachable:
+            self._send_spooled()
+        while spans := self._take():
+            self._pass_on(*spans)
+            if self._stopping.is_set():
+                return
+        if flushing and not len(self._waiting) and self._kept is None:
+            self._flushing.clear()
+            self._idle.set()
+
+    def _pause(self) -> float:
+        """Return how long to wait for spans: until the next attempt, when batches wait for one."""
+        if self._kept is None and not (self._spool and self._spool.batches()):
+            return BACKOFF_S_MAX
+        return min(max(self._retry_s - time.monotonic(), 0.01), BACKOFF_S_MAX)
+
+    def _take(self) -> tuple[bytes, int] | None:
+        """Return the next batch to pass on: one that is kept in memory, or one of waiting spans."""
+        if self._kept is not None:
+            if time.monotonic() < self._retry_s and not self._stopping.is_set():
+                return None
+            kept, self._kept = self._kept, None
+            return kept
+        spans = self._waiting.take(BATCH_SPANS_MAX)
+        if not spans:
+            return None
+        try:
+            return self._encode(spans), len(spans)
+        except Exception:
+            self._waiting.drop(len(spans))
+            raise
+
+    def _pass_on(self, payload: bytes, spans: int) -> None:
+        """Send a batch, or keep it for later."""
+        waits_behind = self._spool is not None and bool(self._spool.batches())
+        if time.monotonic() >= self._retry_s and not waits_behind and self._send(payload, spans):
+            return
+        self._keep(payload, spans)
+        if waits_behind and time.monotonic() >= self._retry_s:
+            self._send_spooled()
+
+    def _keep(self, payload: bytes, spans: int) -> None:
+        if self._spool is None:
+            # Without a spool one batch waits in memory, and the queue behind it up to its bounds.
+            self._kept = (payload, spans)
+            return
+        try:
+            self._waiting.drop(self._spool.put(payload, spans))
+        except OSError as error:
+            fault("the spool", error)
+            self._waiting.drop(spans)
+
+    def _send(self, payload: bytes, spans: int, timeout_s: float = SEND_TIMEOUT_S) -> bool:
+        """Try to deliver a batch; True when it is done with, False when it is for later."""
+        dropped = self._waiting.dropped
+        answer = self._delivery.send(payload, dropped=dropped, timeout_s=timeout_s)
+        if answer.outcome is Outcome.LATER:
+            self._failures += 1
+            wait = min(BACKOFF_S_MIN * 2 ** min(self._failures - 1, 10), BACKOFF_S_MAX)
+            # Spread, so that the workers of one service do not come back all at once.
+            wait = max(answer.wait_s, wait * random.uniform(0.5, 1.0))  # noqa: S311
+            self._retry_s = time.monotonic() + wait
+            count("exports_failed")
+            if answer.status in {401, 403, 404}:
+                warn_once(f"status {answer.status}", _refused(answer.status))
+            return False
+        self._failures, self._retry_s = 0, 0.0
+        if answer.outcome is Outcome.ACCEPTED:
+            self._waiting.told(dropped)
+            count("spans_exported", spans)
+        else:
+            count("spans_rejected", spans)
+            warn_once(f"status {answer.status}", _refused(answer.status))
+        return True
+
+    def _send_spooled(self, until_s: float = float("inf")) -> None:
+        """Send the files of the spool, oldest first, until one fails or the time is over."""
+        if self._spool is None or not self._spool.batches():
+            return
+        with self._spool.sending() as ours:
+            if not ours:
+                # Another process of the service is at it; new batches go behind its.
+                self._retry_s = time.monotonic() + BACKOFF_S_MIN
+                return
+            for path in self._spool.batches():
+                if time.monotonic() > until_s or (self._stopping.is_set() and until_s == float("inf")):
+                    return
+                if not self._send_file(path):
+                    return
+
+    def _send_file(self, path: Path) -> bool:
+        try:
+            payload = path.read_bytes()
+        except FileNotFoundError:
+            return True
+        if not self._send(payload, spans_in(path)):
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+    def _last_round(self) -> None:
+        """At the end: send for a while, then spool."""
+        deadline = time.monotonic() + EXIT_S_MAX * 0.75
+        while batch := self._take():
+            left = deadline - time.monotonic()
+            behind = self._spool is not None and bool(self._spool.batches())
+            away = time.monotonic() < self._retry_s or behind
+            if left > 0 and not away and self._send(*batch, timeout_s=max(left, 0.05)):
+                continue
+            if self._spool is None:
+                self._waiting.drop(batch[1])
+            else:
+                self._keep(*batch)
+        self._waiting.told(self._waiting.dropped)
+
+    def _save_rest(self, until_s: float) -> None:
+        with failing_open("saving the rest"):
+            while time.monotonic() < until_s:
+                spans = self._waiting.take(BATCH_SPANS_MAX)
+                if not spans:
+                    return
+                if self._spool is None:
+                    self._waiting.drop(len(spans))
+                else:
+                    self._keep(self._encode(spans), len(spans))
+
+    def _encode(self, spans: Sequence[ReadableSpan]) -> bytes:
+        if not self._revision_known:
+            self._revision, self._revision_known = revision_of(self._settings.root), True
+        request = encode_spans(spans)
+        if self._revision is not None:
+            for of_resource in request.resource_spans:
+                of_resource.resource.attributes.append(
+                    KeyValue(key="vcs.ref.head.revision", value=AnyValue(string_value=self._revision))
+                )
+        return gzip.compress(request.SerializeToString(), COMPRESSION, mtime=0)
+
+
+def _refused(status: int) -> str:
+    told = {
+        401: "the capture daemon refuses the recorder's token; check FLUX_OTLP_TOKEN",
+        403: "the capture daemon refuses the recorder's token; check FLUX_OTLP_TOKEN",
+        404: "there is no intake at the recorder's endpoint; check FLUX_OTLP_ENDPOINT",
+    }
+    return told.get(status, f"the capture daemon rejected a batch of spans with status {status}")

@@ -1,0 +1,1 @@
+"""Hooks in HTTP clients: each call of a request becomes a span and carries `traceparent`."""

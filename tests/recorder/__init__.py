@@ -1,0 +1,1 @@
+"""What runs inside the application, with real frameworks, drivers and servers."""
