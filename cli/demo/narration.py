@@ -12,13 +12,19 @@ from flux.cli.demo import shop
 from flux.cli.demo.server import Server
 
 ANSWERS = (
-    ("state", "history", "users", "--id", str(shop.USER)),
-    ("state", "blame", "users", "--id", str(shop.USER)),
+    (("tail", "--no-follow"), "What came in, and what became of it:"),
+    (("why", "550e8400"), "Why did that one fail?"),
+    (
+        ("state", "history", "users", "--id", str(shop.USER)),
+        "All that ever happened to this user, and whose it was:",
+    ),
+    (("state", "blame", "users", "--id", str(shop.USER)), "And who owns each value now:"),
 )
-"""The commands that the demo ends with."""
+"""The commands that the demo ends with, each with what leads to it."""
 
 FOLLOW_UPS = (
     (("sql", shop.statement("attempted")), "all that the failed request attempted"),
+    (("trace", "diff", "9b2e6c71", "550e8400"), "where it parted from the one that went well"),
     (("state", "history", "products", "--id", str(shop.TEAPOT)), "another row of the same incident"),
     (("state", "at", "users", "--id", str(shop.USER), "--as-of", "req:4f9a3b2c"), "the row as it was then"),
     (("state", "diff", "users", "--from", "req:c81d4e2e", "--to", "now"), "what became of the table since"),
@@ -44,32 +50,31 @@ def begun(version: str) -> None:
 def visit(one: shop.Visit) -> None:
     """Say what happened in the shop."""
     name = f"req:{one.request_id[:8]}" if one.request_id else "untagged"
-    _say(f"  {name:<12}  {one.what:<14}  {one.result}")
-    if one.error:
-        _say(f"  {'':<12}  {'':<14}  ERROR: {one.error}")
+    _say(f"  {name:<12}  {one.what:<23}  {one.result}")
 
 
 def question(plan: str | None, credit: int) -> None:
     """Say what the database knows of the failure: nothing."""
     _say()
-    _say(f"The error says that plan was null; the table says plan = {plan}, credit = {credit}. Who set it?")
-    _say("The rollback took that change back, and no trace of it is left in the database. Flux has it:")
+    _say(
+        f"A customer says that checkout failed. The database shows plan = {plan}, credit = {credit}: what the"
+    )
+    _say("failed request had done was rolled back, and no trace of it is left there. Flux has it.")
 
 
-def answer(words: tuple[str, ...]) -> None:
+def answer(words: tuple[str, ...], lead: str) -> None:
     """Announce a command whose answer follows."""
     _say()
+    _say(lead)
     _command(words, "")
 
 
 def explanation() -> None:
     """Say what the answers show."""
     _say()
-    _say(
-        "The failing request itself set plan to null, a moment before its payment was refused. Carol's fix by"
-    )
-    _say("hand shows as hers; the next checkout's voucher went back to its savepoint. All that the shop does")
-    _say("for this is tag its transactions: the rest was read from the database's log.")
+    _say("An unknown coupon made the pricing code set plan to null; the payment service hung on a bill")
+    _say("without a plan, while order, stock and plan were locked; then all of it was rolled back. Carol's")
+    _say("fix by hand shows as hers. What the shop has of Flux: recorder.install(…), recorder.ASGI(app).")
 
 
 def farewell(folder: Path, ledger: Path, server: Server | None) -> None:

@@ -6,6 +6,7 @@ waits have a deadline and look at what is stored, not at a clock.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -16,6 +17,7 @@ import psycopg
 
 from flux import sql
 from flux.capture.daemon import run
+from flux.capture.health import status_file
 from flux.capture.settings import Bounds, Settings
 from flux.ledger import open_ledger
 from flux.model.errors import Interrupted, TimedOut
@@ -25,7 +27,7 @@ TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 15.0
 """Bound on the end of the capture."""
 LOOK_INTERVAL_S = 0.05
-BOUNDS = Bounds(flush_interval_s=0.1, heartbeat_urgent_s=0.1)
+BOUNDS = Bounds(flush_interval_s=0.1, heartbeat_urgent_s=0.1, status_interval_s=0.2)
 """A person waits: rows and outcomes come sooner than they do by default."""
 
 
@@ -67,14 +69,27 @@ class Recording:
 
             self._await(ready, "a replication slot")
 
-    def await_transactions(self, xids: Collection[int], *, relation: str, key: str) -> None:
-        """Return when the ledger knows what became of these transactions, each of which touches this row."""
+    def await_intake(self) -> str:
+        """Return where the intake listens, once it does: `http://127.0.0.1:49152`."""
+        file = status_file(self._settings.ledger, self._settings.source)
+
+        def address() -> str:
+            return str(json.loads(file.read_text())["intake_address"]) if file.exists() else ""
+
+        self._await(lambda: bool(address()), "an intake for spans")
+        return address()
+
+    def await_requests(self, request_ids: Collection[str]) -> None:
+        """Return when the ledger has these requests, and what became of the changes of each."""
+        wanted = set(request_ids)
         with open_ledger(self._settings.ledger) as ledger:
 
             def stored() -> bool:
-                if relation not in ledger.relation_names():
+                known = set(ledger.requests().column("request_id").to_pylist())
+                if not wanted <= known:
                     return False
-                return set(xids) <= set(ledger.history(relation, key).column("xid").to_pylist())
+                changes = ledger.changes_of(list(wanted)).to_pylist()
+                return wanted <= {one["request_id"] for one in changes}
 
             self._await(stored, "what the shop did")
 

@@ -1,21 +1,32 @@
-"""The demo's shop: an application like any other, with an incident in it.
+"""The demo's shop at work: examples/shop and its payment service as processes, and its customers.
 
-Every request tags its transaction, as a web framework's middleware would; the hot-fix by hand does not.
-Nothing here knows Flux: the tag is three settings, the rest is an ordinary driver at work.
+Promises: the processes listen on loopback, on free ports; `close` ends them, however the demo ends. The
+shop's source is copied beside the demo's ledger and runs from there, as a user's own code would.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from importlib import resources, util
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import psycopg
 
 from flux import sql
-from flux.model.errors import invariant
+from flux.model.errors import FluxError, TimedOut, UsageError, invariant
 
 TABLES = ("users", "products", "orders", "payments")
 USER = 42
@@ -28,8 +39,29 @@ UPGRADE = "4f9a3b2c-1d5e-4a7b-8c6d-0e9f8a7b6c5d"
 CHECKOUT = "550e8400-e29b-41d4-a716-446655440000"
 """The request that fails."""
 RETRY = "9b2e6c71-03fa-4e8d-b5a2-7d1c0f4e6a93"
+REQUESTS = (SIGN_UP, RENAME, UPGRADE, CHECKOUT, RETRY)
 
-Connection = psycopg.Connection[Any]
+NEEDED = ("fastapi", "uvicorn", "httpx", "psycopg_pool", "opentelemetry.sdk")
+"""What the shop imports."""
+EXAMPLE = "flux.cli.demo.example"
+"""The package that examples/shop is installed as."""
+START_TIMEOUT_S = 60.0
+"""Bound on the start of a process; it takes two seconds."""
+STOP_TIMEOUT_S = 5.0
+"""How long a friendly end may take."""
+ANSWER_TIMEOUT_S = 30.0
+"""Bound on a request."""
+
+# Whoever runs the demo may have put packages where only this process looks.
+_BOOT = """
+import runpy, site, sys
+folder, *packages = sys.argv[1:]
+for one in packages:
+    site.addsitedir(one)
+sys.path.insert(0, folder)
+sys.argv[1:] = ["0"]
+runpy.run_module("shop", run_name="__main__")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +70,22 @@ class Visit:
 
     what: str
     result: str
-    """As its log would say it."""
+    """What the customer, or Carol, got to see."""
     request_id: str | None
-    xid: int
-    """Its transaction, committed or not."""
-    error: str = ""
-    """What the database refused."""
 
 
-class VoucherExpired(Exception):
-    """The shop's own error; it is handled."""
+def require() -> None:
+    """Raise `UsageError` unless everything that the shop imports is installed."""
+    for name in NEEDED:
+        try:
+            found = util.find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise UsageError(
+                f"the demo's shop needs {name.partition('.')[0]}, which is not installed",
+                hint="pip install 'flux-ledger[demo]'",
+            )
 
 
 def open_shop(dsn: str) -> None:
@@ -55,104 +93,146 @@ def open_shop(dsn: str) -> None:
     with psycopg.connect(dsn, dbname="postgres", autocommit=True) as connection:
         connection.execute(statement("database"))
     with psycopg.connect(dsn, application_name="shop") as connection:
-        connection.execute(statement("schema"))
+        connection.execute(resources.files(EXAMPLE).joinpath("schema.sql").read_bytes())
+        connection.execute(statement("carol"))
 
 
-def visits(dsn: str) -> Iterator[Visit]:
+class Shop:
+    """The running shop. A context manager: its processes end with its block."""
+
+    def __init__(self, folder: Path, dsn: str, intake: str) -> None:
+        """`folder` is the demo's own; `intake` is where the shop's spans go."""
+        self._folder = folder
+        self._dsn = dsn
+        self._intake = intake
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        try:
+            place = self._folder / "shop"
+            place.mkdir()
+            for file in resources.files(EXAMPLE).iterdir():
+                if file.is_file():
+                    (place / file.name).write_bytes(file.read_bytes())
+            service = self._start("payments", str(place / "payment_service.py"), "0")
+            packages = [one for one in sys.path if one.endswith(("site-packages", "dist-packages"))]
+            shop = self._start("shop", "-c", _BOOT, str(self._folder), *packages, payments=service)
+            self._url = f"http://127.0.0.1:{shop}"
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._processes = []
+        for log in self._folder.glob("*.log"):
+            log.unlink()
+        shutil.rmtree(self._folder / "spool", ignore_errors=True)
+
+    def post(self, path: str, request_id: str, body: dict[str, Any] | None = None) -> Visit:
+        """Ask the shop for something, as a customer's browser does behind a gateway that numbers requests."""
+        request = urllib.request.Request(  # noqa: S310 -- a loopback address of ours
+            self._url + path,
+            data=json.dumps(body or {}).encode(),
+            headers={"content-type": "application/json", "x-request-id": request_id},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=ANSWER_TIMEOUT_S) as answer:
+                result = f"{answer.status} {answer.read().decode()}"
+        except urllib.error.HTTPError as error:
+            with error:
+                result = f"{error.code} {error.read().decode()}"
+        return Visit(f"POST {path}", result, request_id)
+
+    def _start(self, name: str, *arguments: str, payments: int | None = None) -> int:
+        """Start a process and return the port that it listens on."""
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("FLUX", "OTEL"))
+        }
+        environment |= {
+            "SHOP_DSN": self._dsn,
+            "PAYMENTS_URL": f"http://127.0.0.1:{payments}",
+            "FLUX_OTLP_ENDPOINT": f"{self._intake}/v1/traces",
+            "FLUX_SPOOL": str(self._folder / "spool"),
+            "NO_PROXY": "127.0.0.1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                # Ctrl-C is for the demo, which ends them in their order.
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        told = _first_line(process)
+        if not told.startswith("listening on "):
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise FluxError(f"the demo's {name} did not start", why="".join(last), hint="please report it")
+        return int(told.split()[-1])
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> str:
+    """Return the first line that a process prints; empty if it ends before. Raises `TimedOut`."""
+    invariant(process.stdout is not None, "the process was started with a pipe")
+    assert process.stdout is not None  # noqa: S101 -- for the type checker
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(max(0.0, deadline - time.monotonic())):
+            raise TimedOut(f"the demo's shop did not start within {START_TIMEOUT_S:.0f} s")
+    return process.stdout.readline().decode().strip()
+
+
+def visits(shop: Shop, dsn: str) -> Iterator[Visit]:
     """Let the story happen, one visit after another."""
-    with psycopg.connect(dsn, application_name="shop", autocommit=True) as shop:
-        yield _sign_up(shop)
-        yield _rename(shop)
-        yield _upgrade(shop)
-        yield _hot_fix(dsn)
-        yield _failing_checkout(shop)
-        yield _checkout(shop)
+    yield shop.post("/signup", SIGN_UP, {"email": "alice@example.com"})
+    yield shop.post(f"/users/{USER}/profile", RENAME, {"name": "Alice Smith"})
+    yield shop.post(f"/users/{USER}/upgrade", UPGRADE)
+    yield _hot_fix(dsn)
+    # A coupon that the pricing code does not know; the payment service then never answers.
+    yield shop.post(f"/users/{USER}/checkout", CHECKOUT, {"product": TEAPOT, "coupon": "SPRING"})
+    # Without it, and with a voucher that has expired: that part goes back to its savepoint.
+    yield shop.post(f"/users/{USER}/checkout", RETRY, {"product": TEAPOT, "voucher": "OLD"})
 
 
 def row(dsn: str) -> tuple[str | None, int]:
     """Return what the database says of the user: plan and credit."""
     with psycopg.connect(dsn) as connection:
-        plan, credit = _one(connection, "row", user=USER)
+        found = connection.execute(statement("row"), {"user": USER}).fetchone()
+    invariant(found is not None, "the user of the story is there")
+    plan, credit = found or (None, 0)
     return plan, credit
-
-
-def _sign_up(shop: Connection) -> Visit:
-    with _request(shop, SIGN_UP, "POST /signup") as xid:
-        _one(shop, "sign_up", email="alice@example.com")
-    return Visit("POST /signup", "201 alice@example.com is user 42", SIGN_UP, xid)
-
-
-def _rename(shop: Connection) -> Visit:
-    with _request(shop, RENAME, "POST /profile") as xid:
-        _do(shop, "rename", user=USER, name="Alice Smith")
-    return Visit("POST /profile", "200", RENAME, xid)
-
-
-def _upgrade(shop: Connection) -> Visit:
-    with _request(shop, UPGRADE, "POST /upgrade") as xid:
-        _do(shop, "upgrade", user=USER)
-    return Visit("POST /upgrade", "200", UPGRADE, xid)
 
 
 def _hot_fix(dsn: str) -> Visit:
     """Somebody mends data by hand: no request, no tag."""
     with psycopg.connect(dsn, user="carol", application_name="psql") as psql:
-        xid = _xid(psql)
-        _do(psql, "hot_fix")
-    return Visit("psql, by hand", "UPDATE 1", None, xid)
-
-
-def _failing_checkout(shop: Connection) -> Visit:
-    """Its bug: the pricing code finds no plan, and the payment then refuses the user's missing one."""
-    xid, message = 0, ""
-    try:
-        with _request(shop, CHECKOUT, "POST /checkout") as xid:
-            _buy(shop, TEAPOT, plan=None)
-    except psycopg.errors.NotNullViolation as error:
-        message = error.diag.message_primary or ""
-    return Visit("POST /checkout", "500, rolled back", CHECKOUT, xid, message)
-
-
-def _checkout(shop: Connection) -> Visit:
-    """The customer tries again, with a voucher that has expired: that part goes back to its savepoint."""
-    with _request(shop, RETRY, "POST /checkout") as xid:
-        with contextlib.suppress(VoucherExpired), shop.transaction():
-            _do(shop, "voucher", user=USER)
-            raise VoucherExpired
-        _buy(shop, TEAPOT, plan="pro")
-    return Visit("POST /checkout", "200 paid; the voucher was refused", RETRY, xid)
-
-
-def _buy(shop: Connection, product: int, *, plan: str | None) -> None:
-    (order,) = _one(shop, "order", user=USER, product=product)
-    (price,) = _one(shop, "stock", product=product)
-    _do(shop, "charge", user=USER, price=price, plan=plan)
-    _do(shop, "pay", user=USER, order=order, price=price)
-    _do(shop, "ship", order=order)
-
-
-@contextlib.contextmanager
-def _request(shop: Connection, request_id: str, route: str) -> Iterator[int]:
-    """Run a request's transaction, tagged; yields its number."""
-    with shop.transaction():
-        tag = {"request_id": request_id, "actor": "alice", "attributes": json.dumps({"route": route})}
-        _do(shop, "tag", **tag)
-        yield _xid(shop)
-
-
-def _xid(connection: Connection) -> int:
-    (xid,) = _one(connection, "xid")
-    return int(xid)
-
-
-def _do(connection: Connection, name: str, /, **values: object) -> None:
-    connection.execute(statement(name), values)
-
-
-def _one(connection: Connection, name: str, /, **values: object) -> tuple[Any, ...]:
-    found: tuple[Any, ...] | None = connection.execute(statement(name), values).fetchone()
-    invariant(found is not None, f"the demo's {name}.sql returns a row")
-    return found or ()
+        done = psql.execute(statement("hot_fix"))
+    return Visit("psql, by hand", done.statusmessage or "", None)
 
 
 def statement(name: str) -> str:

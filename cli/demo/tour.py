@@ -29,9 +29,10 @@ def run(*, keep: bool = False) -> None:
         ledger = folder / "ledger"
         done = False
         try:
+            shop.require()
             own = server.prepare(folder / "server")
             try:
-                _tour(own, ledger)
+                _tour(own, folder, ledger)
                 done = True
             finally:
                 if not (keep and done):
@@ -43,8 +44,8 @@ def run(*, keep: bool = False) -> None:
         narration.farewell(folder, ledger, own if keep else None)
 
 
-def _tour(own: server.Server, ledger: Path) -> None:
-    from flux.capture.settings import Settings
+def _tour(own: server.Server, folder: Path, ledger: Path) -> None:
+    from flux.capture.settings import IntakeSettings, Settings
     from flux.ledger import create_ledger
 
     narration.opening()
@@ -62,6 +63,7 @@ def _tour(own: server.Server, ledger: Path) -> None:
         slot=slot_name(server.DATABASE),
         plugin=plugin,
         dsn=own.dsn,
+        otlp=IntakeSettings(port=0, required=True),
         bounds=BOUNDS,
     )
     with contextlib.ExitStack() as running:
@@ -69,14 +71,17 @@ def _tour(own: server.Server, ledger: Path) -> None:
             recording = running.enter_context(Recording(settings))
         recording.await_slot()
         narration.begun(version)
-        xids = []
-        for visit in shop.visits(own.dsn):
-            xids.append(visit.xid)
+        with _deferred():
+            at_work = running.enter_context(shop.Shop(folder, own.dsn, recording.await_intake()))
+        for visit in shop.visits(at_work, own.dsn):
             narration.visit(visit)
-        recording.await_transactions(xids, relation="public.users", key=str(shop.USER))
+        recording.await_requests(shop.REQUESTS)
     narration.question(*shop.row(own.dsn))
-    for words in narration.ANSWERS:
-        _answer(words, ledger)
+    # The shop's source lies there: `why` shows the line that failed.
+    with contextlib.chdir(folder):
+        for words, lead in narration.ANSWERS:
+            narration.answer(words, lead)
+            _answer(words, ledger)
     narration.explanation()
 
 
@@ -104,7 +109,6 @@ def _answer(words: tuple[str, ...], ledger: Path) -> None:
     """Run a command as the command line does, its answer on stdout."""
     from flux.cli.main import tree
 
-    narration.answer(words)
     tree(words)(args=[*words, "--ledger", str(ledger)], prog_name="flux", standalone_mode=False)
 
 

@@ -126,22 +126,34 @@ def test_it_shows_what_was_rolled_back_and_whose_it_was(
     record_property(f"flux demo (goal {GOAL_S} s)", time.monotonic() - began)
     assert done.returncode == 0, done.stderr
 
-    history, blame = done.stdout.split("\n\n", 1)[1].split("\n\n")[0], done.stdout
-    lines = [line for line in history.splitlines() if re.match(r"  \d{4}-", line)]
+    blame = done.stdout
+    lines = [line for line in done.stdout.splitlines() if re.match(r"  \d{4}-\S+ \S+  [A-Z]", line)]
     assert len(lines) == len(HISTORY), done.stdout
     for line, (what, outcome, who) in zip(lines, HISTORY, strict=True):
         assert re.search(rf"{what}\s+{outcome}\s*{re.escape(who)}$", line), line
-    assert done.stdout.startswith(
-        "users id=42  (7 mutations: 5 committed, 1 rolled back, 1 rolled back to a savepoint)"
+    assert (
+        "users id=42  (7 mutations: 5 committed, 1 rolled back, 1 rolled back to a savepoint)\n"
+        in done.stdout
     )
     assert re.search(r"plan +pro +\S+ \S+ +req:4f9a3b2c +✗ req:550e8400 tried null, rolled back", blame)
     assert re.search(r"credit +70 .*req:9b2e6c71", blame)
 
-    # Only answers on stdout; the story on stderr, whatever the database said of the failure included.
+    # Real HTTP: from the list of requests to the cause of one, with the line that failed.
+    assert re.search(
+        r"POST /users/42/checkout +500 .* req:550e8400 .*users update \(rolled back\)", done.stdout
+    )
+    why = done.stdout.partition("ROOT CAUSE")[2]
+    assert "shop.payments.PaymentTimeout: the payment service did not answer within 1 s" in why
+    assert re.search(r"LOCATION +shop/payments\.py:\d+, charge", why)
+    assert re.search(r"> \d+ \| +raise PaymentTimeout", why)
+    assert "users id=42  plan: pro → null, credit: 250 → 70 (rolled back)" in why
+    assert re.search(r"plan: pro  set .* by req:4f9a3b2c POST /users/42/upgrade → 200", why)
+
+    # Only answers on stdout; the story on stderr, what the shop answered included.
     assert "$ flux state history users --id 42" in done.stderr
-    assert 'null value in column "plan" of relation "payments"' in done.stderr
+    assert "500 Internal Server Error" in done.stderr
     assert "plan = pro" in done.stderr
-    assert "flux" not in done.stdout
+    assert "$ flux" not in done.stdout
 
 
 def test_it_leaves_a_ledger_and_commands_that_work(place: Path) -> None:
@@ -149,11 +161,11 @@ def test_it_leaves_a_ledger_and_commands_that_work(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not server_pids(place)
     (folder,) = place.iterdir()
-    assert [entry.name for entry in folder.iterdir()] == ["ledger"]
+    assert sorted(entry.name for entry in folder.iterdir()) == ["ledger", "shop"]
 
     export, *questions, remove = follow_ups(done.stderr)
     assert export == f"export FLUX_LEDGER={folder}/ledger"
-    assert len(questions) == 4
+    assert len(questions) == 5
     for question in questions:
         asked = shell([export, question], place)
         assert asked.returncode in {0, 1} if " diff " in question else asked.returncode == 0, (
@@ -162,7 +174,7 @@ def test_it_leaves_a_ledger_and_commands_that_work(place: Path) -> None:
         )
         assert asked.stdout, question
     attempted = shell([export, questions[0]], place).stdout
-    assert attempted.count("rolled_back") == 3  # order, stock, charge; the payment never came to its trigger
+    assert attempted.count("rolled_back") == 3  # order, stock, credit; the payment was never made
     assert shell([remove], place).returncode == 0
     assert not list(place.iterdir())
 

@@ -21,6 +21,9 @@ def normal(text: str) -> list[str]:
     """Return the lines of `text` without what differs from run to run."""
     for pattern, word in (
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
+        (r"\d\d:\d\d:\d\d\.\d{3}", "CLOCK"),
+        (r" +\d+(\.\d)? m?s\b(?! before)", " DURATION"),
+        (r"\[(span|lsn) [0-9a-fA-F/]+\]", "[PLACE]"),
         (r"/\S*flux-demo-\w+", "FOLDER"),
         (r"PostgreSQL \d+\.\d+", "PostgreSQL VERSION"),
         (r'"/\S+/bin:\$PATH"', "PROGRAMS"),

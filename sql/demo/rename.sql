@@ -1,2 +1,0 @@
--- POST /profile
-update public.users set name = %(name)s where id = %(user)s

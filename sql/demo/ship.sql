@@ -1,2 +1,0 @@
--- POST /checkout: done.
-update public.orders set state = 'paid' where id = %(order)s

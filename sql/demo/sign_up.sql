@@ -1,2 +1,0 @@
--- POST /signup
-insert into public.users (email, plan) values (%(email)s, 'free') returning id
