@@ -55,6 +55,8 @@ class Exporter:
         self._failures = 0
         self._retry_s = 0.0
         self._kept: tuple[bytes, int] | None = None
+        self._in_hand: tuple[bytes, int] | None = None
+        self._saved = False
         self._begin()
 
     def _begin(self) -> None:
@@ -67,7 +69,7 @@ class Exporter:
     def after_fork(self) -> None:
         """Begin again in a child process, which shares nothing but the folder with its parent."""
         self._delivery.forget()
-        self._kept, self._failures, self._retry_s = None, 0, 0.0
+        self._kept, self._in_hand, self._failures, self._retry_s = None, None, 0, 0.0
         self._begin()
 
     def flush(self, timeout_s: float) -> bool:
@@ -85,7 +87,7 @@ class Exporter:
         self._waiting.wake()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            # It hangs in a send: what it holds is in its hands, the rest is saved from here.
+            # It hangs in a send. What it sends is saved as well: the intake knows a span that comes twice.
             self._save_rest(deadline + timeout_s)
         self._delivery.close()
 
@@ -99,7 +101,7 @@ class Exporter:
     def _round(self) -> None:
         flushing = self._flushing.is_set()
         if not flushing:
-            self._waiting.wait(self._pause(), for_spans=BATCH_SPANS_MAX if len(self._waiting) else 1)
+            self._waiting.wait(self._pause(), for_spans=1)
             if len(self._waiting) and not self._stopping.is_set() and not self._flushing.is_set():
                 self._waiting.wait(FLUSH_INTERVAL_S, for_spans=BATCH_SPANS_MAX)
         reachable = time.monotonic() >= self._retry_s
@@ -138,8 +140,12 @@ class Exporter:
     def _pass_on(self, payload: bytes, spans: int) -> None:
         """Send a batch, or keep it for later."""
         waits_behind = self._spool is not None and bool(self._spool.batches())
-        if time.monotonic() >= self._retry_s and not waits_behind and self._send(payload, spans):
-            return
+        if time.monotonic() >= self._retry_s and not waits_behind:
+            self._in_hand = (payload, spans)
+            done = self._send(payload, spans)
+            self._in_hand = None
+            if done or self._saved:
+                return
         self._keep(payload, spans)
         if waits_behind and time.monotonic() >= self._retry_s:
             self._send_spooled()
@@ -212,22 +218,26 @@ class Exporter:
             away = time.monotonic() < self._retry_s or behind
             if left > 0 and not away and self._send(*batch, timeout_s=max(left, 0.05)):
                 continue
-            if self._spool is None:
-                self._waiting.drop(batch[1])
-            else:
-                self._keep(*batch)
+            self._save(*batch)
         self._waiting.told(self._waiting.dropped)
 
     def _save_rest(self, until_s: float) -> None:
         with failing_open("saving the rest"):
+            self._saved = True
+            if self._in_hand is not None:
+                self._save(*self._in_hand)
             while time.monotonic() < until_s:
                 spans = self._waiting.take(BATCH_SPANS_MAX)
                 if not spans:
                     return
-                if self._spool is None:
-                    self._waiting.drop(len(spans))
-                else:
-                    self._keep(self._encode(spans), len(spans))
+                self._save(self._encode(spans), len(spans))
+
+    def _save(self, payload: bytes, spans: int) -> None:
+        """Keep a batch at the end of the process: on disk, or not at all."""
+        if self._spool is None:
+            self._waiting.drop(spans)
+        else:
+            self._keep(payload, spans)
 
     def _encode(self, spans: Sequence[ReadableSpan]) -> bytes:
         if not self._revision_known:

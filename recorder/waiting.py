@@ -30,6 +30,7 @@ class Waiting(SpanProcessor):
         self._bytes = 0
         self._changed = threading.Condition()
         self._dropped = 0
+        self._woken = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing: a span counts when it ends."""
@@ -59,12 +60,14 @@ class Waiting(SpanProcessor):
     def wait(self, seconds: float, *, for_spans: int) -> None:
         """Wait until so many spans are there, or `wake` is called, or the time is over."""
         with self._changed:
-            if len(self._spans) < for_spans:
+            if len(self._spans) < for_spans and not self._woken:
                 self._changed.wait(seconds)
+            self._woken = False
 
     def wake(self) -> None:
-        """End a `wait`."""
+        """End a `wait`: the one that goes on, or the next."""
         with self._changed:
+            self._woken = True
             self._changed.notify_all()
 
     def drop(self, spans: int) -> None:

@@ -55,11 +55,10 @@ def fastapi_app(drivers: Drivers) -> Any:
 
 def litestar_app(drivers: Drivers) -> Any:
     @litestar.post("/work/{driver:str}/{key:str}")
-    async def work(
-        request: litestar.Request[Any, Any, Any], driver: str, key: str, fails: int
-    ) -> dict[str, str]:
-        await drivers[driver].in_loop(key, request.headers["x-request-id"], bool(fails))
-        return {"key": key}
+    async def work(request: litestar.Request[Any, Any, Any]) -> dict[str, str]:
+        given, fails = request.path_params, request.query_params["fails"] == "1"
+        await drivers[given["driver"]].in_loop(given["key"], request.headers["x-request-id"], fails)
+        return {"key": given["key"]}
 
     # Litestar reads the handler's annotations, which are text here.
     return recorder.ASGI(litestar.Litestar([work], signature_namespace={"litestar": litestar, "Any": Any}))
@@ -82,7 +81,9 @@ def flask_app(drivers: Drivers) -> Any:
 async def asgi_server(app: Any) -> AsyncIterator[int]:
     """Serve an ASGI application in this event loop; yield its port."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    # The client's idle connections must not be closed just as it takes one again.
+    options: dict[str, Any] = {"log_level": "warning", "ws": "none", "timeout_keep_alive": 600}
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, **options))
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(20):
