@@ -41,8 +41,8 @@ class Request:
     """Its entry span."""
     context: Context | None = None
     """The OpenTelemetry context in which its exchanges are children of `span`."""
-    database: str = ""
-    """Where its last statement went."""
+    sampled: bool = True
+    """What its caller said of the trace; callees are told the same. It is recorded either way."""
     exchanges: int = 0
     """How many exchanges it has begun."""
     occurrences: dict[tuple[str, str, str], int] = field(default_factory=dict)

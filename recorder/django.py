@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, SpanKind, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
 
 from flux.recorder import failure
 from flux.recorder.ambient import Request, clean, in_force
@@ -38,6 +38,8 @@ def opened(
     if recorder is None:
         return request
     with failing_open("a request's beginning"):
+        caller = get_current_span(parent).get_span_context()
+        request.sampled = caller.trace_flags.sampled if caller.is_valid else True
         told = {**attributes, "flux.request_id": request_id}
         if actor is not None:
             told["flux.actor"] = actor

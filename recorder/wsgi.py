@@ -39,7 +39,7 @@ class WSGI:
             return self.app(environ, start_response)
         try:
             with in_force(entry.request):
-                answer = self.app(environ, _Starting(entry, start_response))
+                answer = self.app(environ, _Starting(entry, environ, start_response))
         except BaseException as error:
             _end(entry, environ, error)
             raise
@@ -60,10 +60,10 @@ class WSGI:
 class _Starting:
     """`start_response`, which also says the request's id."""
 
-    __slots__ = ("_entry", "_start")
+    __slots__ = ("_entry", "_environ", "_start")
 
-    def __init__(self, entry: Entry, start: Any) -> None:
-        self._entry, self._start = entry, start
+    def __init__(self, entry: Entry, environ: Environ, start: Any) -> None:
+        self._entry, self._environ, self._start = entry, environ, start
 
     def __call__(self, status: str, headers: Pairs, exc_info: Any = None) -> Any:
         with failing_open("a response"):
@@ -71,6 +71,7 @@ class _Starting:
             if added is not None:
                 headers = [*headers, added]
             self._entry.answered(int(status[:3]), headers)
+            self._entry.route = _route(self._environ)
         return self._start(status, headers, exc_info) if exc_info else self._start(status, headers)
 
 
@@ -169,11 +170,14 @@ def _begin(recorder: Recorder, environ: Environ) -> Entry:
 
 def _end(entry: Entry, environ: Environ, error: BaseException | None) -> None:
     with failing_open("a route"):
-        request = environ.get("werkzeug.request")
-        rule = getattr(request, "url_rule", None)
-        if rule is not None:
-            entry.route = str(rule.rule)
+        entry.route = entry.route or _route(environ)
     entry.finish(error)
+
+
+def _route(environ: Environ) -> str | None:
+    """Return the path's template while werkzeug's request is there: Flask takes it away before the end."""
+    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+    return str(rule.rule) if rule is not None else None
 
 
 _heard = False

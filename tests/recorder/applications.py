@@ -87,7 +87,7 @@ async def asgi_server(app: Any) -> AsyncIterator[int]:
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(20):
-            while not _listens(port):  # noqa: ASYNC110 (uvicorn has no event for it)
+            while not _listens(port):
                 await asyncio.wait([serving], timeout=0.02)
         yield port
     finally:

@@ -1,7 +1,7 @@
 """One piece of work, in every driver: two transactions, the first perhaps rolled back.
 
-Each writes the request's id, as the client sent it, into the rows; behind a pooler in transaction mode, so without
-prepared statements.
+Each writes the request's id, as the client sent it, into the rows; behind a pooler in transaction mode, so
+without prepared statements.
 """
 
 from __future__ import annotations

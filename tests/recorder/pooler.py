@@ -37,11 +37,11 @@ logfile = {folder}/pgbouncer.log
 
 @contextmanager
 def pooler(server_port: int) -> Iterator[int]:
-    """Yield the port of a pooler before the server; it runs as an unprivileged user, and ends with the block."""
+    """Yield the port of a pooler before the server, run by an unprivileged user; it ends with the block."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         missing("no pgbouncer on this machine; apt-get install pgbouncer")
-    folder = Path(tempfile.mkdtemp(prefix="flux-pooler-", dir="/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="flux-pooler-", dir="/tmp"))
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         identity = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}

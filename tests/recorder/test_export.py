@@ -119,7 +119,7 @@ def test_a_slow_collector_holds_up_nobody(collector: Collector, tmp_path: Path) 
     eventually(lambda: collector.dropped == lost, within_s=10, what="the number of dropped spans")
 
 
-def test_the_spool_drops_the_oldest_and_says_so(collector: Collector, tmp_path: Path) -> None:
+def test_the_spool_drops_the_oldest_and_says_so(tmp_path: Path) -> None:
     spool = Spool(tmp_path, bytes_max=1000, files_max=100)
     assert [spool.put(b"x" * 300, spans) for spans in (1, 2, 3, 4, 5)] == [0, 0, 0, 1, 2]
     assert [path.stat().st_size for path in spool.batches()] == [300] * 3

@@ -1,4 +1,4 @@
-"""Frameworks × drivers, behind a pooler in transaction mode: every change is its request's, and no other's."""
+"""Frameworks × drivers behind a pooler in transaction mode: every change is its own request's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,15 +20,15 @@ from recorder.shop import Shop
 
 CONCURRENT = 50
 DRIVERS = ("psycopg", "psycopg2", "asyncpg", "sqlalchemy", "django")
-ASGI = {
+ASGI: dict[str, Any] = {
     "starlette": applications.starlette_app,
     "fastapi": applications.fastapi_app,
     "litestar": applications.litestar_app,
-    "django-asgi": lambda made: applications.django_app(made, asynchronous=True),
+    "django-asgi": partial(applications.django_app, asynchronous=True),
 }
-WSGI = {
+WSGI: dict[str, Any] = {
     "flask": applications.flask_app,
-    "django-wsgi": lambda made: applications.django_app(made, asynchronous=False),
+    "django-wsgi": partial(applications.django_app, asynchronous=False),
 }
 
 pytestmark = pytest.mark.usefixtures("recording")
