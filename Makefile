@@ -5,7 +5,7 @@
 #   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
 #   make check      what CI runs: lint, types, contracts, test
 #   make bench      every benchmark; make bench-NAME one: cold, ingest, profile, freshness, memory,
-#                   ask, burden, storage, first_hour, debezium (needs Java; installs 200 MB of libraries)
+#                   ask, burden, recorder, storage, first_hour, debezium (needs Java; installs 200 MB of libraries)
 #   make soak       kills, cuts and restarts under load for MINUTES=60, then 10,000 reads beside a writer; checked
 #                   against the database (`make test` does a little of each)
 #   make fuzz       damaged streams and messages for MINUTES=10, led by the decoder's code coverage; what it finds becomes
@@ -46,7 +46,7 @@ check:
 	./.ci/run
 
 # The figures of docs/PERFORMANCE.md; leave the machine alone meanwhile.
-BENCHES := cold ingest profile freshness memory ask burden storage first_hour debezium
+BENCHES := cold ingest profile freshness memory ask burden recorder storage first_hour debezium
 bench: $(addprefix bench-,$(BENCHES))
 
 bench-%: dev servers
