@@ -168,8 +168,8 @@ class _Hooked(_Base):  # type: ignore[misc]
             return status
 
     async def prepare(self, stmt_name: Any, query: Any, *arguments: Any, **named: Any) -> Any:
-        # Without a cache of statements a write is parsed under no name, where the tag's own Parse would
-        # take its place: so the tag goes before it, in what is one transaction up to the next Sync.
+        # A statement too long for the cache is parsed under no name, where the tag's own Parse would take its
+        # place: so the tag goes before it, in what is one transaction up to the next Sync.
         if stmt_name == "":
             step = _begin(self._flux_connections, self, query, (), recorded=False)
             if step is not None and step.tag is not None:

@@ -160,7 +160,7 @@ def _clear_urls() -> None:
 
 
 def _django_urls(drivers: Drivers, asynchronous: bool) -> list[Any]:
-    from django.http import HttpRequest, JsonResponse
+    from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
     from django.urls import path
 
     def work(request: HttpRequest, driver: str, key: str) -> JsonResponse:
@@ -173,5 +173,25 @@ def _django_urls(drivers: Drivers, asynchronous: bool) -> list[Any]:
         await drivers[driver].in_loop(key, request.headers["x-request-id"], fails)
         return JsonResponse({"key": key})
 
+    def echo(request: HttpRequest, name: str) -> HttpResponse:
+        body = request.read() if name == "stream" else request.body
+        return HttpResponse(body, content_type=request.headers["content-type"], status=201)
+
+    def fail(_request: HttpRequest) -> HttpResponse:
+        raise LookupError("no such thing")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    def stream(_request: HttpRequest) -> StreamingHttpResponse:
+        made = chunks() if asynchronous else (b"x" * 10_000 for _ in range(100))
+        return StreamingHttpResponse(made, content_type="text/plain")
+
     view: Any = work_async if asynchronous else work
-    return [path("work/<driver>/<key>", view)]
+    return [
+        path("work/<driver>/<key>", view),
+        path("echo/<name>", echo),
+        path("fail", fail),
+        path("stream", stream),
+    ]

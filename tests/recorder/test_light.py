@@ -1,5 +1,4 @@
-"""The recorder lives in other people's processes: what it loads, and what it says when something is
-missing."""
+"""The recorder lives in other people's processes: what it loads, and what it says where a part is missing."""
 
 from __future__ import annotations
 
@@ -17,8 +16,12 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_loads_nothing_heavy_and_no_library_that_the_application_does_not_use() -> None:
     done = python(
-        "import sys; from flux import recorder; recorder.install('x', endpoint='http://127.0.0.1:9',
-        spool='')\n" f"print([name for name in {(*HEAVY, *LIBRARIES)!r} if name in sys.modules])"
+        f"""
+import sys
+from flux import recorder
+recorder.install('x', endpoint='http://127.0.0.1:9', spool='')
+print([name for name in {(*HEAVY, *LIBRARIES)!r} if name in sys.modules])
+"""
     )
     assert done.stdout == "[]\n", done.stderr
 
@@ -29,15 +32,26 @@ def test_without_opentelemetry_it_says_what_to_install() -> None:
     assert done.stderr.splitlines()[-1] == "pip install 'flux-ledger[recorder]'"
 
 
+HOOKED = """
+from flux import recorder
+recorder.install('x', endpoint='http://127.0.0.1:9', spool='')
+import psycopg, asyncpg, psycopg2, httpx, urllib3, aiohttp
+def hooked():
+    places = [
+        psycopg.Cursor.execute.__code__,
+        psycopg2.connect.__code__,
+        asyncpg.protocol.Protocol.__mro__,
+        httpx.HTTPTransport.handle_request.__code__,
+        urllib3.HTTPConnectionPool.urlopen.__code__,
+        aiohttp.ClientSession.__init__.__code__,
+    ]
+    return sum('recorder' in str(place) for place in places)
+print(hooked(), type(psycopg.__loader__).__name__)
+recorder.uninstall()
+print(hooked())
+"""
+
+
 def test_a_library_is_hooked_when_it_is_imported_and_put_back() -> None:
-    done = python(
-        "from flux import recorder; recorder.install('x', endpoint='http://127.0.0.1:9', spool='')\n"
-        "import psycopg, asyncpg, psycopg2, httpx, requests, aiohttp\n"
-        "def ours(): return ['recorder' in str(thing) for thing in (psycopg.Cursor.execute.__code__,\n"
-        "    psycopg2.connect.__code__, asyncpg.protocol.Protocol.__mro__,\n"
-        "    httpx.HTTPTransport.handle_request.__code__, requests.adapters.HTTPAdapter and\n"
-        "    __import__('urllib3').HTTPConnectionPool.urlopen.__code__,
-        aiohttp.ClientSession.__init__.__code__)]\n"
-        "print(sum(ours()), psycopg.__loader__.__class__.__name__); recorder.uninstall(); print(sum(ours()))"
-    )
+    done = python(HOOKED)
     assert done.stdout == "6 SourceFileLoader\n0\n", done.stdout + done.stderr

@@ -87,11 +87,15 @@ def test_a_tag_that_a_savepoint_took_back_is_set_again(shop: Shop) -> None:
             with pytest.raises(psycopg.errors.UniqueViolation):
                 fail_in_a_savepoint(connection, request.request_id)
             connection.execute(INSERT, (f"{prefix}2", request.request_id))
+        with connection.transaction():
+            with connection.transaction(force_rollback=True):
+                connection.execute(INSERT, (f"{prefix}5", request.request_id))
+            connection.execute(INSERT, (f"{prefix}6", request.request_id))
             connection.execute("savepoint here")
             connection.execute(INSERT, (f"{prefix}3", request.request_id))
             connection.execute("rollback to savepoint here")
             connection.execute(INSERT, (f"{prefix}4", request.request_id))
-    shop.right(prefix, 5)  # of the second insert nothing came to be
+    shop.right(prefix, 7)  # of the second insert nothing came to be
 
 
 def test_two_requests_in_one_transaction(shop: Shop) -> None:

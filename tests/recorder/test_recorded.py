@@ -20,7 +20,7 @@ import requests
 from fastapi.responses import StreamingResponse
 
 from flux import recorder
-from recorder.applications import asgi_server, wsgi_server
+from recorder.applications import asgi_server, configure_django, django_app, wsgi_server
 from recorder.collector import Collector, attributes_of
 from recorder.shop import Shop
 from recorder.test_export import ROOT, collector
@@ -183,6 +183,43 @@ def test_frameworks_that_answer_exceptions_themselves(recording: Collector) -> N
         assert told["http.response.status_code"] == 500
         assert told["error.type"] == "LookupError"
         assert told["flux.error.location"].endswith(", raise_deep")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_django(recording: Collector, shop: Shop, asynchronous: bool) -> None:
+    configure_django(shop.database.server.port, shop.database.name)
+    app = django_app({}, asynchronous=asynchronous)
+    form: dict[str, Any] = {
+        "content": "user=anna&password=hunter2",
+        "headers": {"content-type": "text/plain"},
+    }
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/echo/body", form),
+        ("POST", "/echo/stream", form),
+        ("GET", "/fail", {}),
+        ("GET", "/stream", {}),
+    ]
+    if asynchronous:
+        answers = ask(app, *asked)
+    else:
+        with wsgi_server(app) as port, httpx.Client(trust_env=False) as client:
+            answers = [
+                client.request(method, f"http://127.0.0.1:{port}{path}", **more)
+                for method, path, more in asked
+            ]
+    assert [answer.status_code for answer in answers] == [201, 201, 500, 200]
+    assert len(answers[3].content) == 1_000_000
+    spans = {attributes_of(span)["url.path"]: attributes_of(span) for span in recording.wait_for(4)}
+    for path in ("/echo/body", "/echo/stream"):
+        assert spans[path]["http.route"] == "/echo/<name>"
+        assert spans[path]["http.response.status_code"] == 201
+        assert spans[path]["flux.request.body"] == "user=anna&password=[masked]"
+        assert spans[path]["flux.response.body"] == "user=anna&password=[masked]"
+    assert spans["/echo/body"]["flux.request_id"] == answers[0].headers["x-request-id"]
+    assert spans["/fail"]["error.type"] == "LookupError"
+    assert spans["/fail"]["flux.error.location"].endswith(", fail")
+    assert spans["/fail"]["http.response.status_code"] == 500
+    assert "of 1,000,000 bytes]" in spans["/stream"]["flux.response.body"]
 
 
 def test_statements(recording: Collector, shop: Shop) -> None:
