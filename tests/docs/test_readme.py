@@ -22,7 +22,7 @@ def normal(text: str) -> list[str]:
     for pattern, word in (
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
         (r"\d\d:\d\d:\d\d\.\d{3}", "CLOCK"),
-        (r" +\d+(\.\d)? m?s\b(?! before)", " DURATION"),
+        (r" +\d+(\.\d)? m?s\b", " DURATION"),
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
         (r"\[(span|lsn) [0-9a-fA-F/]+\]", "[PLACE]"),
         (r"/\S*flux-demo-\w+", "FOLDER"),

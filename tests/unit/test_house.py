@@ -19,6 +19,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = sorted(path.parent for path in ROOT.glob("*/__init__.py"))
 
+SHOP = ROOT / "examples" / "shop"
+"""What the demo runs; packed beside it as `EXAMPLE`."""
+EXAMPLE = "flux.cli.demo.example"
+
 LINES_MAX = 600
 LINES_MEDIAN_MAX = 200
 FUNCTION_LINES_MAX = 70
@@ -125,6 +129,7 @@ def test_every_package_is_listed(project: dict[str, Any]) -> None:
     for init in (init for room in ROOMS for init in room.rglob("__init__.py")):
         parts = init.parent.relative_to(ROOT).parts
         there.add(".".join(("flux", *(parts if parts[0] != "package" else parts[1:]))))
+    there.add(EXAMPLE)
     assert sorted(there) == sorted(project["tool"]["setuptools"]["packages"])
 
 
@@ -134,6 +139,7 @@ def test_the_wheel_holds_every_module_and_every_sql_file(tmp_path: Path) -> None
     copy.mkdir()
     for room in ROOMS:
         shutil.copytree(room, copy / room.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SHOP, copy / "examples" / "shop", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
@@ -146,6 +152,7 @@ def test_the_wheel_holds_every_module_and_every_sql_file(tmp_path: Path) -> None
     for path in (*sources(), *(ROOT / "sql").rglob("*.sql")):
         parts = path.relative_to(ROOT).parts
         expected.add("/".join(("flux", *(parts if parts[0] != "package" else parts[1:]))))
+    expected |= {f"{EXAMPLE.replace('.', '/')}/{path.name}" for path in SHOP.iterdir() if path.is_file()}
     assert packed == expected
     assert licensed
 
