@@ -20,6 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from flux.capture.otlp.attribute import Attributes, attributes_of
 from flux.capture.otlp.convention import exchange_of, failure_of, request_of
+from flux.capture.otlp.stack import location
 from flux.model.request import EXCHANGES, REQUESTS, SPANS
 
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
@@ -220,7 +221,7 @@ def _request(seen: _Seen) -> tuple[Any, ...]:
         seen.duration_ms,
         failure.type if failure else None,
         failure.message if failure else None,
-        found.location,
+        found.location or (location(failure.stack) if failure else None),
         failure.stack if failure else None,
         resource.get("vcs.ref.head.revision") or resource.get("service.version"),
         _message(found.request),
