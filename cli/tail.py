@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -191,9 +192,12 @@ def _flat(value: Any) -> Any:
 def request_lines(documents: Sequence[Document], goal: Target) -> list[str]:
     """Return a line for each request: when, what, its answer, how long, what it changed; then its error."""
     names = Names([one["request_id"] for one in documents])
+    today = datetime.now(goal.zone).date()
     lines = []
     for one in documents:
-        when = one["at"].astimezone(goal.zone).strftime("%H:%M:%S.%f")[:-3]
+        local = one["at"].astimezone(goal.zone)
+        day = "" if local.date() == today else f"{local:%Y-%m-%d} "
+        when = day + local.strftime("%H:%M:%S.%f")[:-3]
         asked = " ".join(part for part in (one["method"], one["path"] or one["route"]) if part) or "(unnamed)"
         status = str(one["status"]) if one["status"] is not None else "fail" if one["failed"] else "ok"
         style = (
@@ -213,7 +217,9 @@ def request_lines(documents: Sequence[Document], goal: Target) -> list[str]:
             place = f"  ({one['error_location']})" if one["error_location"] else ""
             if told or place:
                 text = console.escape(told + place)
-                lines.append(" " * 14 + console.paint(text, console.RED, colour=goal.colour) + "\n")
+                lines.append(
+                    " " * (len(when) + 2) + console.paint(text, console.RED, colour=goal.colour) + "\n"
+                )
     return lines
 
 

@@ -133,6 +133,7 @@ def trace_document(answer: Document) -> Document:
 def trace_lines(answer: Document, look: Look) -> Iterator[str]:
     """Yield the lines of a trace: a step a line, what it changed below it."""
     from flux.ledger.spans import walk
+    from flux.ledger.why import parameters_of
 
     names = Names([answer["request"]["request_id"], answer["sibling"]])
     yield request_line(answer["request"], names, look) + "\n\n"
@@ -145,6 +146,10 @@ def trace_lines(answer: Document, look: Look) -> Iterator[str]:
     for depth, span in shown:
         yield _step_line(span, depth, origin, look, with_service=len(services) > 1)
         indent = " " * (20 + 2 * depth)
+        given = parameters_of(span) if look.full else {}
+        if given:
+            values = (f"{name}: {look.value(value)}" for name, value in sorted(given.items(), key=_in_order))
+            yield indent + look.paint(f"with {', '.join(values)}", console.DIM) + "\n"
         failure = span.failure()
         if failure is not None and not any(child.has_failed for child in span.children):
             told = ": ".join(
@@ -167,6 +172,11 @@ def trace_lines(answer: Document, look: Look) -> Iterator[str]:
         yield f"\nskipped, which {names.request(answer['sibling'])} did:\n"
         for one in skipped:
             yield " " * (2 + 2 * one.depth) + look.paint(_label(one.span, look), console.YELLOW) + "\n"
+
+
+def _in_order(parameter: tuple[str, str | None]) -> tuple[int, str]:
+    name = parameter[0]
+    return (int(name), "") if name.isdigit() else (-1, name)
 
 
 def _step_line(span: Span, depth: int, origin: Any, look: Look, *, with_service: bool) -> str:

@@ -164,7 +164,7 @@ def _compared(one: Span, other: Span, depth: int) -> Compared:
     if one.likeness != other.likeness:
         why.append(f"{one.label} → {other.label}")
     if one.status != other.status:
-        why.append(f"status {one.status} → {other.status}")
+        why.append(f"status {one.status or 'none'} → {other.status or 'none'}")
     told = [_told(span) for span in (one, other)]
     if told[0] != told[1]:
         why.append(f"{told[0]} → {told[1]}")

@@ -66,6 +66,7 @@ ONCE_ABOUT_REQUESTS: dict[str, list[str]] = {
     "why_unknown": ["why", "nothing"],
     "why_csv": ["why", "550e8400", "-f", "csv"],
     "trace": ["trace", "550e8400"],
+    "trace_full": ["trace", "deadbeef", "--full"],
     "trace_json": ["trace", "550e8400", "--json"],
     "trace_tag_alone": ["trace", "00aa"],
     "trace_diff": ["trace", "diff", "c0ff", "550e8400"],
