@@ -44,7 +44,11 @@ _REPEATING = (
 )
 """Columns worth a dictionary."""
 
-SOUGHT = {"requests": ("request_id", "trace_id"), "spans": ("request_id",), "exchanges": ("request_id",)}
+SOUGHT = {
+    "requests": ("request_id", "trace_id"),
+    "spans": ("request_id", "trace_id"),
+    "exchanges": ("request_id",),
+}
 """Columns of random values by which rows are sought: bounds do not help there, a Bloom filter does. In large
 files, for it takes 32 KiB a row group."""
 

@@ -270,11 +270,11 @@ class Ledger:
             return requests.sibling(self._lake, request)
 
     def spans_of(self, request_id: str) -> pa.Table:
-        """Return the spans of a request and of the rest of its traces, oldest first. Columns: `SPANS`."""
+        """Return the spans of a request and of the rest of its trace, oldest first. Columns: `SPANS`."""
         self._refresh()
         with failure.translated(self._place.root, "read"):
             found = requests.whole(self._lake, request_id).column("trace_id").to_pylist()
-            return requests.spans(self._lake, request_id, [one for one in found if one])
+            return requests.spans(self._lake, request_id, found[0] if found else None)
 
     def exchanges_of(self, request_id: str) -> pa.Table:
         """Return what a request asked of others, in its order. Columns: `EXCHANGES`."""

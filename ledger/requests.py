@@ -77,10 +77,12 @@ def rows(lake: duckdb.DuckDBPyConnection, request_ids: Sequence[str], limit: int
     return lake.execute(_text("rows"), words).to_arrow_table()
 
 
-def spans(lake: duckdb.DuckDBPyConnection, request_id: str, trace_ids: Sequence[str]) -> pa.Table:
-    """Return the spans of a request and of its traces, oldest first. A span sent by two ways counts once."""
-    words = {"request_id": request_id, "trace_ids": list(trace_ids)}
-    return lake.execute(_text("spans"), words).to_arrow_table()
+def spans(lake: duckdb.DuckDBPyConnection, request_id: str, trace_id: str | None) -> pa.Table:
+    """Return the spans of a request and of its trace, oldest first."""
+    words = {"request_id": request_id}
+    if trace_id is None:
+        return lake.execute(_text("spans"), words).to_arrow_table()
+    return lake.execute(_text("spans_of_trace"), words | {"trace_id": trace_id}).to_arrow_table()
 
 
 def exchanges(lake: duckdb.DuckDBPyConnection, request_id: str) -> pa.Table:
