@@ -46,3 +46,13 @@ def test_completion(words: str, offered: list[str], ledger: Path) -> None:
 
 def test_without_a_ledger_there_is_nothing_to_offer(tmp_path: Path) -> None:
     assert complete("flux state history us", tmp_path / "none") == []
+
+
+def test_requests_are_completed_where_they_are_recorded(requests_ledger: Path) -> None:
+    """Also those that changed nothing, the newest first."""
+    assert complete("flux why 4bf", requests_ledger) == ["4bf92f3577b34da6a3ce929d0e0e4736"]
+    assert complete("flux trace diff 550e84", requests_ledger) == [
+        "550e8499-e29b-41d4-a716-446655440000",
+        "550e8400-e29b-41d4-a716-446655440000",
+    ]
+    assert complete("flux why 00aa", requests_ledger) == ["00aa00aa-52c8-4bb0-9fd1-9a1c7b1f0007"]
