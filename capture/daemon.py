@@ -28,6 +28,7 @@ from flux.capture.settings import Settings
 from flux.capture.stream import Session
 from flux.ledger.writer import Writer
 from flux.model.errors import FluxError, Interrupted, SlotBusy, Unreachable
+from flux.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,15 @@ def run(settings: Settings, *, say: Say, stop: threading.Event | None = None) ->
     began = time.monotonic()
     stopping = stop if stop is not None else threading.Event()
     meter = Meter()
-    with _signals(stopping), Writer.open(settings.ledger, source=settings.source) as writer:
-        shared = Run(settings, writer, meter, stopping.is_set, say, stopping.wait)
+    redactor = None if settings.redaction is None else Redactor(settings.redaction)
+    with (
+        _signals(stopping),
+        Writer.open(settings.ledger, source=settings.source, redaction=redactor) as writer,
+    ):
+        if redactor is not None:
+            redactor.learn(writer.relations(0))
+            say(f"redaction: {len(redactor.policy.rules)} rules from {redactor.policy.origin}")
+        shared = Run(settings, writer, meter, stopping.is_set, say, stopping.wait, redactor)
         pages = _listen(settings, meter, say)
         intake: Intake | None = None
         try:

@@ -264,6 +264,7 @@ def _start(
             xid_near=_recent_xid(connection),
             secret=_secret(connection),
             spill=run.writer.path,
+            conceal=run.redactor is not None,
         )
         done = {each.relation_id for each in run.writer.baselines() if each.lsn >= known.generation_lsn}
         tracked = _tracked(connection)

@@ -10,6 +10,7 @@ from flux.capture.meter import Meter
 from flux.capture.settings import Settings
 from flux.decoder.slot import Stop
 from flux.ledger.writer import Writer
+from flux.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,5 @@ class Run:
     """Tells people; never a value."""
     wait: Callable[[float], object]
     """Sleep for so many seconds, or until the run is to end."""
+    redactor: Redactor | None = None
+    """Redacts whatever `writer` is given; None without rules."""

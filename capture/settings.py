@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux.model.redaction import Policy
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -130,3 +132,5 @@ class Settings:
     otlp: IntakeSettings | None = None
     """The intake of OpenTelemetry's spans; None means none."""
     bounds: Bounds = field(default_factory=Bounds)
+    redaction: Policy | None = None
+    """Rules for what is stored; None without any."""

@@ -80,12 +80,14 @@ class Decoder:
         xid_near: int = 0,
         secret: str = "",
         spill: Path | None = None,
+        conceal: bool = False,
     ) -> None:
         """Begin at what the slot has confirmed, `start_lsn`.
 
         `xid_near` is any recent 64-bit transaction id, from which the upper half of the stream's 32-bit
         ids is taken (0: the first epoch). `secret` is what Flux's own messages begin with (none: nothing).
-        Open attempts that memory cannot hold go into the folder `spill` (none: the temporary one).
+        Open attempts that memory cannot hold go into the folder `spill` (none: the temporary one), encrypted
+        with a key that is nowhere else if they are to `conceal` what they hold.
         """
         self._plugin = pgoutput if plugin == "pgoutput" else wal2json
         self.catalog = Catalog(relations, lookup)
@@ -98,7 +100,7 @@ class Decoder:
         self._open: Open | None = None
         self._early: list[bytes] = []
         """Messages that wait for the one they belong with."""
-        self._pending = Pending(_PENDING_CONTEXTS.empty_table(), spill)
+        self._pending = Pending(_PENDING_CONTEXTS.empty_table(), spill, conceal=conceal)
 
     def decode(self, messages: list[bytes]) -> Batch:
         """Return the batch of `messages`; raise `DecodeError` when they are not what they must be."""

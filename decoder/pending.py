@@ -104,14 +104,14 @@ class Resolved:
 class Pending:
     """What waits for its outcome, in stream order."""
 
-    def __init__(self, contexts: pa.Table, folder: Path | None = None) -> None:
+    def __init__(self, contexts: pa.Table, folder: Path | None = None, *, conceal: bool = False) -> None:
         """Begin with `contexts`, none, for their columns; rows that memory cannot hold go into `folder`."""
         self.contexts = contexts
         """Columns of the context fields, and `lsn`, `top_xid`, `hold`."""
         self.doubtful: tuple[int, ...] = ()
         """Transactions that are over, but whose end only a heartbeat that names them can tell."""
         self._runs = Runs.of(SCHEMA.empty_table(), 0)
-        self._rows = Rows(folder)
+        self._rows = Rows(folder, conceal=conceal)
 
     def add(self, attempts: pa.Table, contexts: pa.Table) -> None:
         """Take in what one piece of the stream brought."""

@@ -16,15 +16,12 @@ from flux.decoder.frames import PADDING_BYTES, Bytes, Ints, Lsns
 from flux.decoder.record import Records, split_records
 from flux.decoder.rows import Names, images, key_places, key_texts, same_texts
 from flux.model.batch import CHANGES
-from flux.model.relation import Column, Relation
+from flux.model.relation import ROW_TEXT, Column, Relation
 
 OwnDdl = dict[tuple[int, int], Timeline]
 """As `Catalog.own_ddl`."""
 
 _OPS = {"i": "insert", "u": "update", "d": "delete", "t": "truncate"}
-
-ROW_TEXT = "?row"
-"""Column under which a row is kept whole whose shape is not known: nothing is lost, nothing guessed."""
 
 
 def rolled_back_changes(

@@ -1,6 +1,8 @@
 """Rows that wait: the newest in memory, the rest in files without a name, which end with the process.
 
-Nothing here has to survive: what waits is still in the source's log, and is read again after a restart.
+Nothing here has to survive: what waits is still in the source's log, and is read again after a restart. Where
+values are redacted before they are stored these rows are not redacted yet: their files are encrypted then
+(AES-256-GCM), with a key that is in this process's memory and nowhere else.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ TABLES_MAX = 64
 PIECE_ROWS = 65_536
 PIECE_BYTES = 2 << 20
 """What is read, and handed on, at once, by the mean size of a row: there may be millions, and large ones."""
-
+_NONCE_BYTES = 12
 
 Piece = Callable[[], tuple[Ints, pa.Table]]
 """Loads rows of some runs; of each row, the place of its run."""
@@ -47,9 +49,10 @@ class _Stored(NamedTuple):
 class Rows:
     """Rows of one schema, numbered as they come. Those who wait for them name them as runs of numbers."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """`folder` is where files go; None for the system's temporary one."""
+    def __init__(self, folder: Path | None, *, conceal: bool = False) -> None:
+        """`folder` is where files go; None for the system's temporary one. `conceal`: encrypted."""
         self._folder = folder
+        self._cipher = _Cipher() if conceal else None
         self._stored: list[_Stored] = []
 
     def append(self, table: pa.Table) -> int:
@@ -103,22 +106,17 @@ class Rows:
         rows = int(PIECE_BYTES / max(table.nbytes, 1) * table.num_rows)
         batches = table.to_batches(max_chunksize=max(1, min(PIECE_ROWS, rows)))
         try:
-            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it lives as long as its rows
-            options = pa.ipc.IpcWriteOptions(compression="lz4")
-            with pa.ipc.new_file(pa.PythonFile(file, "w"), table.schema, options=options) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
+            file = _File(self._folder, self._cipher)
+            places = [file.write(batch) for batch in batches]
             file.flush()
-            reader = pa.ipc.open_file(pa.PythonFile(file, "r"))
-            weakref.finalize(reader, file.close)
         except OSError as error:
             raise LedgerError(
                 f"cannot set aside the open attempts in {self._folder or tempfile.gettempdir()}",
                 why=os.strerror(error.errno) if error.errno else type(error).__name__,
                 hint="make room there; nothing of this batch was stored, and it is read again",
             ) from error
-        for number, batch in enumerate(batches):
-            load = partial(_loaded, reader, number)
+        for batch, place in zip(batches, places, strict=True):
+            load = partial(file.read, *place)
             yield _Stored(first, first + batch.num_rows, load, batch.nbytes, in_memory=False)
             first += batch.num_rows
 
@@ -127,8 +125,61 @@ def _in_memory(first: int, table: pa.Table) -> _Stored:
     return _Stored(first, first + table.num_rows, lambda: table, table.nbytes, in_memory=True)
 
 
-def _loaded(reader: pa.ipc.RecordBatchFileReader, number: int) -> pa.Table:
-    return pa.Table.from_batches([reader.get_batch(number)])
+class _Cipher:
+    """Encrypts what is set aside, with a key that ends with the process. A nonce is used once: it counts."""
+
+    def __init__(self) -> None:
+        # Imported here: only who redacts needs it.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._aead = AESGCM(AESGCM.generate_key(bit_length=256))
+        self._count = itertools.count()
+
+    def seal(self, content: bytes) -> bytes:
+        """Return `content` encrypted, with its nonce before it."""
+        nonce = next(self._count).to_bytes(_NONCE_BYTES, "big")
+        return nonce + self._aead.encrypt(nonce, content, None)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return what was sealed."""
+        return self._aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+
+
+class _File:
+    """Record batches in a file without a name, which ends with the last one who reads it."""
+
+    def __init__(self, folder: Path | None, cipher: _Cipher | None) -> None:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as its rows
+        weakref.finalize(self, file.close)
+        self._file = file
+        self._cipher = cipher
+        self._size = 0
+
+    def write(self, batch: pa.RecordBatch) -> tuple[int, int]:
+        """Append a batch; return its place and size in bytes."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(
+            sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
+        ) as writer:
+            writer.write_batch(batch)
+        content = sink.getvalue()
+        if self._cipher is not None:
+            content = self._cipher.seal(content.to_pybytes())
+        place, size = self._size, len(content)
+        self._file.write(content)
+        self._size += size
+        return place, size
+
+    def flush(self) -> None:
+        """Let reads see what was written."""
+        self._file.flush()
+
+    def read(self, place: int, size: int) -> pa.Table:
+        """Return the batch at a place."""
+        content = os.pread(self._file.fileno(), size, place)
+        if self._cipher is not None:
+            content = self._cipher.open(content)
+        return pa.ipc.open_stream(content).read_all()
 
 
 def _used(stored: list[_Stored], first: Ints, size: Ints) -> list[_Stored]:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import duckdb
 import pyarrow as pa
@@ -78,16 +78,40 @@ class StoredBaseline:
     row_count: int
 
 
+class Redaction(Protocol):
+    """What is done to rows before they are stored; `flux.redaction.Redactor` is one."""
+
+    def batch(self, batch: Batch) -> Batch:
+        """Return a batch as it is stored."""
+
+    def relation(self, relation: Relation) -> Relation:
+        """Return a version of a relation as it is stored."""
+
+    def rows(self, relation: Relation, rows: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        """Return the rows of a baseline as they are stored."""
+
+    def requests(
+        self, requests: pa.Table, spans: pa.Table, exchanges: pa.Table
+    ) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """Return requests, spans and exchanges as they are stored."""
+
+
 class Writer:
     """See the module's contract. Made by `Writer.open`, closed by `close` or a `with` block."""
 
     def __init__(
-        self, place: layout.Layout, source: str, lock: Lock, lake: duckdb.DuckDBPyConnection
+        self,
+        place: layout.Layout,
+        source: str,
+        lock: Lock,
+        lake: duckdb.DuckDBPyConnection,
+        redaction: Redaction | None,
     ) -> None:
         self._place = place
         self._source = source
         self._lock = lock
         self._lake = lake
+        self._redaction = redaction
         self._files = DataFiles(place.data)
         self._catalog = Catalog(place.catalog)
         self._upkeeper = upkeep.Upkeeper(lake, place, self._catalog, self._files)
@@ -102,10 +126,17 @@ class Writer:
         self._stored = self._read_position()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None = None, *, source: str) -> Writer:
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        source: str,
+        redaction: Redaction | None = None,
+    ) -> Writer:
         """Open the ledger at `path` (found as the command line does when None) for writing.
 
-        `source` is the short name that the rows of this capture carry. Raises `LedgerMissing`,
+        `source` is the short name that the rows of this capture carry; whatever is to be stored goes
+        through `redaction` first. Raises `LedgerMissing`,
         `LedgerLocked` (says who writes it), `LedgerDamaged`.
         """
         place = layout.inspect(locate(path)[0])
@@ -115,7 +146,7 @@ class Writer:
             with failure.translated(place.root, "open"):
                 engine.attach(lake, place.catalog, place.data, read_only=False)
                 layout.upgrade(place, lake)
-                return cls(place, source, lock, lake)
+                return cls(place, source, lock, lake, redaction)
         except BaseException:
             lock.release()
             raise
@@ -159,6 +190,8 @@ class Writer:
         rolled back.
         """
         self._check(batch)
+        if self._redaction is not None:
+            batch = self._redaction.batch(batch)
         with self._all_or_nothing():
             self._add_file("changes", batch.changes)
             for rows in batch.late:
@@ -245,6 +278,8 @@ class Writer:
         Thread safe, also beside `append` and `commit`. Waits while the stream has a transaction of DuckLake
         open (a new shape of a table, a baseline). Raises `LedgerError`; nothing of it is stored then.
         """
+        if self._redaction is not None:
+            requests, spans, exchanges = self._redaction.requests(requests, spans, exchanges)
         made: list[DataFile] = []
         with failure.translated(self._place.root, "write"), ExitStack() as others:
             ready = False
@@ -325,6 +360,9 @@ class Writer:
         commit record can start: `baseline` for new and different rows, `delete` for rows that are
         gone. A first baseline is only written, not compared.
         """
+        if self._redaction is not None:
+            relation = self._redaction.relation(relation)
+            rows = self._redaction.rows(relation, rows)
         with self._own_transaction():
             if self._insert("append_relations", "relations", relations_table([relation]), every=False):
                 typed.refresh(self._lake, {relation.root_id})

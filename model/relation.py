@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+ROW_TEXT = "?row"
+"""Column under which a row is kept whole whose shape is not known: nothing is lost, nothing guessed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
