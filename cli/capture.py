@@ -12,6 +12,7 @@ import typer
 from flux.cli import console
 from flux.cli.options import DsnOption, LedgerOption, OtlpHostOption, OtlpPortOption, SourceOption
 from flux.cli.progress import live_line
+from flux.cli.redaction import find_policy
 from flux.cli.settings import source_dsn
 from flux.cli.setup import chosen_source
 from flux.model.errors import Interrupted
@@ -62,6 +63,7 @@ def up(
 
     folder, _ = locate(ledger)
     known = chosen_source(folder, source)
+    redaction = find_policy(folder)
     settings = Settings(
         ledger=folder,
         source=known.name,
@@ -72,6 +74,7 @@ def up(
         resnapshot=resnapshot,
         listen_port=_port(port, once=once),
         otlp=intake_settings(otlp_host, otlp_port, once=once),
+        redaction=redaction,
     )
     console.note(f"capturing {known.name} into {folder}")
     with live_line(status_file(folder, known.name)):

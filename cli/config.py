@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from flux.cli import console
+from flux.cli import console, redaction
 from flux.cli.options import DsnOption, FormatOption, JsonOption, LedgerOption, OutputOption
 from flux.cli.render import Rows, write_rows
 from flux.cli.settings import Setting, connection_settings, source_dsn
@@ -28,6 +28,7 @@ def show(
     folder, origin = locate(ledger)
     settings = [Setting("ledger", str(folder), origin)]
     settings += _sources(ledger)
+    settings += redaction.settings(folder)
     found = source_dsn(dsn)
     if found.value is None:
         settings.append(Setting("dsn", None, "not set: libpq's own settings decide"))

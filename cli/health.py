@@ -13,6 +13,7 @@ import typer
 from flux.cli import console
 from flux.cli.cell import pad
 from flux.cli.options import DsnOption, FormatOption, JsonOption, LedgerOption, OutputOption, SourceOption
+from flux.cli.redaction import find_policy
 from flux.cli.render import Format, Rows, Target, write_rows, write_text
 from flux.cli.settings import source_dsn
 from flux.cli.setup import chosen_source
@@ -197,6 +198,13 @@ def _examine_ledger(folder: Path) -> Iterator[Finding]:
     except FluxError as error:
         yield Finding("ledger", "fault", error.what, error.why, error.hint)
         return
+    try:
+        policy = find_policy(folder)
+    except FluxError as error:
+        yield Finding("redaction", "fault", error.what, error.why, error.hint)
+    else:
+        if policy is not None:
+            yield Finding("redaction", "ok", f"{_count(len(policy.rules), 'rule')} in {policy.origin}")
     yield Finding("ledger", "ok", f"the ledger is {folder}")
     if gaps:
         yield Finding(

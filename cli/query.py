@@ -20,12 +20,14 @@ from flux.cli.options import (
     LimitOption,
     OutputOption,
 )
+from flux.cli.redaction import find_key
 from flux.cli.render import Target, write_rows
 from flux.cli.window import announce_truncation, open_reader, target
 from flux.model.errors import FluxError, UsageError
 
 if TYPE_CHECKING:
     from flux.ledger import Ledger
+    from flux.model.cipher import Cipher
 
 _HELP = """\
 End a query with ; to run it. \\d lists what can be asked, \\q or Ctrl-D leaves, Ctrl-C drops the line.
@@ -34,7 +36,7 @@ table there are current.NAME (its rows now) and history.NAME (its changes). Quot
 """
 
 
-def sql(
+def sql(  # noqa: PLR0913, PLR0917 - the options of a command
     query: Annotated[
         str | None, typer.Argument(metavar="QUERY", help="One query.", show_default=False)
     ] = None,
@@ -51,6 +53,9 @@ def sql(
     output: OutputOption = None,
     limit: LimitOption = LIMIT_ROWS,
     full: FullOption = False,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Decrypt values that a redaction rule encrypted; needs the key.")
+    ] = False,
 ) -> None:
     """Ask the ledger in SQL (DuckDB's), read-only; a prompt without a query.
 
@@ -64,10 +69,11 @@ def sql(
     if text is None and not sys.stdin.isatty():
         text = sys.stdin.read()
     with open_reader(ledger) as reader:
+        cipher = find_key(reader.path) if reveal else None
         if text is not None:
-            _answer(reader, text, limit, where)
+            _answer(reader, text, limit, where, cipher)
         else:
-            _prompt(reader, limit, where)
+            _prompt(reader, limit, where, cipher)
 
 
 def _text(given: str | Path) -> str:
@@ -80,16 +86,20 @@ def _text(given: str | Path) -> str:
         raise UsageError(f"cannot read {given}", why=why or "") from error
 
 
-def _answer(reader: Ledger, query: str, limit: int, where: Target) -> None:
+def _answer(reader: Ledger, query: str, limit: int, where: Target, cipher: Cipher | None) -> None:
     table = reader.sql(query)
-    if limit and table.num_rows > limit:
-        write_rows(table.slice(0, limit), where)
+    is_cut = bool(limit) and table.num_rows > limit
+    shown = table.slice(0, limit) if is_cut else table
+    if cipher is not None:
+        from flux.redaction.reveal import revealed
+
+        shown = revealed(shown, cipher)
+    write_rows(shown, where)
+    if is_cut:
         announce_truncation(limit, "first", "row")
-    else:
-        write_rows(table, where)
 
 
-def _prompt(reader: Ledger, limit: int, where: Target) -> None:
+def _prompt(reader: Ledger, limit: int, where: Target, cipher: Cipher | None) -> None:
     """Read queries from the terminal until the end of input; an error ends a query, not the prompt."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives input() its line editing
@@ -119,7 +129,7 @@ def _prompt(reader: Ledger, limit: int, where: Target) -> None:
         query = "\n".join(pending)
         pending.clear()
         try:
-            _answer(reader, query, limit, where)
+            _answer(reader, query, limit, where, cipher)
         except FluxError as error:
             console.report(error)
         except KeyboardInterrupt:

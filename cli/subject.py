@@ -72,7 +72,7 @@ def row_of(
     if typed is not None and where:
         raise UsageError("--id and --where contradict each other", hint="give one of them")
     if typed is None:
-        return Subject(relation, where=_conditions(where or [], relation))
+        return Subject(relation, where=_conditions(where or [], relation, reader))
     if not relation.key:
         raise UsageError(
             f"{relation.root} has no key",
@@ -80,13 +80,18 @@ def row_of(
             hint="ask by value: --where COLUMN=VALUE",
         )
     # Imported here: it brings pyarrow.
-    from flux.model.key import parse_key
+    from flux.cli.redaction import stored_key
+    from flux.model.key import key_text, parse_key
 
-    return Subject(relation, key=parse_key(typed, relation.key))
+    key = parse_key(typed, relation.key)
+    parts = [key] if len(relation.key) == 1 else json.loads(key)
+    return Subject(relation, key=key_text(stored_key(reader.path, relation, parts)))
 
 
-def _conditions(where: list[str], relation: Relation) -> dict[str, str | None]:
+def _conditions(where: list[str], relation: Relation, reader: Ledger) -> dict[str, str | None]:
     """Read `COLUMN=VALUE` and `COLUMN is null`."""
+    from flux.cli.redaction import stored_value
+
     found: dict[str, str | None] = {}
     names = [column.name for column in relation.columns]
     for word in where:
@@ -99,5 +104,5 @@ def _conditions(where: list[str], relation: Relation) -> dict[str, str | None]:
             )
         if names and name not in names:
             raise UsageError(f"{relation.root} has no column {name}", hint=f"there are: {', '.join(names)}")
-        found[name] = value if equals else None
+        found[name] = stored_value(reader.path, relation, name, value) if equals else None
     return found

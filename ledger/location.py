@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -49,14 +50,14 @@ def configured(name: str, *, start: Path | None = None) -> tuple[object, Path] |
     """Return the value of `name` in the nearest `flux.toml` up the tree that has one, and that file."""
     start = (Path.cwd() if start is None else start).absolute()
     for folder in (start, *start.parents):
-        value = _read(folder / SETTINGS).get(name)
+        value = read_settings(folder / SETTINGS).get(name)
         if value is not None:
             return value, folder / SETTINGS
     return None
 
 
-def _read(file: Path) -> dict[str, object]:
-    """Return what a settings file says; nothing if there is none."""
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what a settings file says; nothing where there is none. Raises `UsageError`."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +67,7 @@ def _read(file: Path) -> dict[str, object]:
 
 
 def _named_in(file: Path) -> str | None:
-    named = _read(file).get("ledger")
+    named = read_settings(file).get("ledger")
     if named is not None and not isinstance(named, str):
         raise UsageError(f"cannot read {file}", why="`ledger` is not a text", hint='write ledger = "PATH"')
     return named

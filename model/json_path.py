@@ -206,6 +206,8 @@ def _place(tokens: list[re.Match[str]], at: int, last: int, path: int, frame: _F
 
 def string(token: str) -> str:
     """Return what a JSON string says; a cut or broken one as it stands, without its quotes."""
+    if "\\" not in token and len(token) > 1 and token.endswith('"'):
+        return token[1:-1]
     try:
         # Half of a surrogate pair is no text.
         return str(json.loads(token, strict=False)).encode("utf-8", "replace").decode()

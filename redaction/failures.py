@@ -24,7 +24,7 @@ _KEY = re.compile(r"\(([^()=\n]*(?:\([^()\n]*\)[^()=\n]*)*)\)=\(")
 _KEY_TAIL = re.compile(
     r"\) (?:already exists|is not present|is still referenced|conflicts with|is duplicated)"
 )
-_ROW = re.compile(r"Failing row contains \(|^DETAIL:[^(\n]*\((?![^()\n]*\)=\()", re.MULTILINE)
+_ROW = re.compile(r"Failing row contains \(|^DETAIL:[^(\n]*\(", re.MULTILINE)
 _VALUE = re.compile(r'(?:invalid|malformed|out of range|^COPY )[^\n"]*(?:"[^"\n]*"[^\n"]*)?: "', re.MULTILINE)
 _LINE = re.compile(r"^\s*LINE \d+: (.*)$", re.MULTILINE)
 _SQL = re.compile(r"\[SQL: (.*?)\](?=\s*$)", re.MULTILINE | re.DOTALL)
@@ -40,17 +40,7 @@ def edits(text: str, known: Known, texts: Texts, seen: Seen = unheard) -> Iterat
     """Yield the edits of an error's text."""
     if not known.policy.columns:
         return
-    for found in _KEY.finditer(text):
-        names = {*_WORD.findall(found[1]), *(part.strip().strip('"') for part in found[1].split(","))}
-        if any(known.verdict(name) is not None for name in names):
-            tail = _KEY_TAIL.search(text, found.end())
-            yield Edit(found.end(), tail.start() if tail else _closing(text, found.end()), MASK)
-    for found in _ROW.finditer(text):
-        yield Edit(found.end(), _closing(text, found.end()), MASK)
-    for found in _VALUE.finditer(text):
-        line_end = text.find("\n", found.end())
-        last = text.rfind('"', found.end(), None if line_end < 0 else line_end)
-        yield Edit(found.end(), last if last >= 0 else len(text), MASK)
+    yield from _quoted_values(text, known)
     for found in _PARAMETERS.finditer(text):
         yield Edit(found.start(1), found.end(1), MASK)
     for pattern in (_LINE, _SQL):
@@ -60,6 +50,23 @@ def edits(text: str, known: Known, texts: Texts, seen: Seen = unheard) -> Iterat
     for found in _SECTION.finditer(text):
         for quoted in _QUOTED.finditer(text, found.start()):
             yield Edit(quoted.start(), quoted.end(), f"'{MASK}'")
+
+
+def _quoted_values(text: str, known: Known) -> Iterator[Edit]:
+    """Yield the edits of keys, rows and values that the server quotes."""
+    for found in _KEY.finditer(text):
+        names = {*_WORD.findall(found[1]), *(part.strip().strip('"') for part in found[1].split(","))}
+        if any(known.verdict(name) is not None for name in names):
+            tail = _KEY_TAIL.search(text, found.end())
+            yield Edit(found.end(), tail.start() if tail else _closing(text, found.end()), MASK)
+    for found in _ROW.finditer(text):
+        if _KEY.match(text, found.end() - 1):
+            continue
+        yield Edit(found.end(), _closing(text, found.end()), MASK)
+    for found in _VALUE.finditer(text):
+        line_end = text.find("\n", found.end())
+        last = text.rfind('"', found.end(), None if line_end < 0 else line_end)
+        yield Edit(found.end(), last if last >= 0 else len(text), MASK)
 
 
 def _closing(text: str, start: int) -> int:

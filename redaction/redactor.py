@@ -31,8 +31,8 @@ class Redactor:
 
     def __init__(self, policy: Policy, relations: Iterable[Relation] = ()) -> None:
         self.policy = policy
-        self._texts = Texts(policy)
-        self._known = Known(policy)
+        self.texts = Texts(policy)
+        self.known = Known(policy)
         self._lock = threading.Lock()
         self._edits = lru_cache(STATEMENTS_MAX)(self._statement_edits)
         self.learn(relations)
@@ -40,9 +40,9 @@ class Redactor:
     def learn(self, relations: Iterable[Relation]) -> None:
         """Take in versions of relations, also those of transactions that are not over."""
         with self._lock:
-            known = self._known.with_more(relations)
-            if known is not self._known:
-                self._known = known
+            known = self.known.with_more(relations)
+            if known is not self.known:
+                self.known = known
                 self._edits.cache_clear()
 
     # -- what the log brings ----------------------------------------------------------------------
@@ -56,9 +56,9 @@ class Redactor:
             self._check(relations)
         return replace(
             batch,
-            changes=self._changes(batch.changes),
-            late=map(self._changes, batch.late) if batch.late else (),
-            contexts=self._contexts(batch.contexts),
+            changes=self.changes(batch.changes),
+            late=map(self.changes, batch.late) if batch.late else (),
+            contexts=self.contexts(batch.contexts),
             transactions=self._transactions(batch.transactions),
             relations=self._relations(rows) if rows else batch.relations,
             ddl=self._ddl(batch.ddl),
@@ -78,7 +78,7 @@ class Redactor:
 
     def rows(self, relation: Relation, rows: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         """Yield the rows of a baseline as they are stored; a dropped column is missing in them."""
-        known = self._known
+        known = self.known
         root = known.roots[relation.root_id]
         for batch in rows:
             names, columns = [], []
@@ -88,32 +88,34 @@ class Redactor:
                     continue
                 names.append(name)
                 if rule is not None:
-                    columns.append(self._texts.whole(rule.action, values))
-                elif self._texts.looks_inside:
-                    columns.append(self._texts.inside(values, identifying=name in root.key_columns))
+                    columns.append(self.texts.whole(rule.action, values))
+                elif self.texts.looks_inside:
+                    columns.append(self.texts.inside(values, identifying=name in root.key_columns))
                 else:
                     columns.append(values)
             yield pa.RecordBatch.from_arrays(columns, names=names)
 
     def _check(self, relations: Iterable[Relation]) -> None:
         for relation in relations:
-            self.policy.check_key(relation, self._known.roots[relation.root_id].columns)
+            self.policy.check_key(relation, self.known.roots[relation.root_id].columns)
 
-    def _changes(self, changes: pa.Table) -> pa.Table:
-        known = self._known
+    def changes(self, changes: pa.Table) -> pa.Table:
+        """Return rows of `CHANGES` as they are stored."""
+        known = self.known
         if not changes.num_rows:
             return changes
         root_id = plain(changes.column("relation_id")).to_numpy()
         lsn = plain(changes.column("lsn")).to_numpy()
         for name in ("before", "after"):
             changes = _put(
-                changes, name, redact_images(plain(changes.column(name)), root_id, known, self._texts)
+                changes, name, redact_images(plain(changes.column(name)), root_id, known, self.texts)
             )
         for name in ("key", "old_key"):
-            changes = _put(changes, name, redact_keys(changes.column(name), root_id, lsn, known, self._texts))
+            changes = _put(changes, name, redact_keys(changes.column(name), root_id, lsn, known, self.texts))
         return self._plain_texts(changes, ("request_id", "actor"))
 
-    def _contexts(self, contexts: pa.Table) -> pa.Table:
+    def contexts(self, contexts: pa.Table) -> pa.Table:
+        """Return rows of `CONTEXTS` as they are stored."""
         if not contexts.num_rows:
             return contexts
         contexts = self._plain_texts(
@@ -146,9 +148,9 @@ class Redactor:
         """Return the value that rows older than a column have in it, as it is stored."""
         if value is None:
             return None
-        rule = self._known.rule(root_id, name)
+        rule = self.known.rule(root_id, name)
         if rule is None:
-            return self._texts.inside_one(value)
+            return self.texts.inside_one(value)
         return None if rule.action is Action.DROP else self.policy.kept(rule.action, value)
 
     def _ddl(self, ddl: pa.Table) -> pa.Table:
@@ -163,7 +165,7 @@ class Redactor:
         self, requests: pa.Table, spans: pa.Table, exchanges: pa.Table
     ) -> tuple[pa.Table, pa.Table, pa.Table]:
         """Return rows of `REQUESTS`, `SPANS` and `EXCHANGES` as they are stored."""
-        return request_rows.redact(requests, spans, exchanges, self._known, self._texts)
+        return request_rows.redact(requests, spans, exchanges, self.known, self.texts)
 
     # -- texts ------------------------------------------------------------------------------------
 
@@ -177,14 +179,14 @@ class Redactor:
         return table
 
     def _repeating(self, values: pa.Array, *, identifying: bool = False) -> pa.Array:
-        if not self._texts.looks_inside:
+        if not self.texts.looks_inside:
             return values
         encoded = values.dictionary_encode()
-        return self._texts.inside(encoded.dictionary, identifying=identifying).take(encoded.indices)
+        return self.texts.inside(encoded.dictionary, identifying=identifying).take(encoded.indices)
 
     def _attributes(self, attributes: pa.Array) -> pa.Array:
         """Redact the attributes of a tag: one JSON object, taken apart by member."""
-        if not self._texts.looks_inside or not len(attributes):
+        if not self.texts.looks_inside or not len(attributes):
             return attributes
         stored: list[list[tuple[str, str | None]] | None] = []
         edits: dict[int, list[Edit]] = {}
@@ -193,7 +195,7 @@ class Redactor:
             kept = (
                 None
                 if row is None
-                else [pair for pair in row if self._texts.member(pair[0]) is not Action.DROP]
+                else [pair for pair in row if self.texts.member(pair[0]) is not Action.DROP]
             )
             for name, value in kept or ():
                 edits[count] = self._attribute_edits(name, value)
@@ -203,28 +205,28 @@ class Redactor:
             pa.array([pair[place] for row in stored for pair in row or ()], TEXT) for place in (0, 1)
         )
         done = zip(
-            self._repeating(names).to_pylist(), self._texts.inside(values, edits).to_pylist(), strict=True
+            self._repeating(names).to_pylist(), self.texts.inside(values, edits).to_pylist(), strict=True
         )
         return pa.array([row and [next(done) for _ in row] for row in stored], ROW)
 
     def _attribute_edits(self, name: str, value: str | None) -> list[Edit]:
         if value is None:
             return []
-        action = self._texts.member(name)
+        action = self.texts.member(name)
         if action is not None:
             return [Edit(0, len(value), self.policy.kept(action, value))]
-        return list(self._texts.json_edits(value, root=name)) if value[:1] in {"{", "["} else []
+        return list(self.texts.json_edits(value, root=name)) if value[:1] in {"{", "["} else []
 
     def _statements(self, values: pa.Array) -> pa.Array:
-        if not (self.policy.columns or self._texts.looks_inside):
+        if not (self.policy.columns or self.texts.looks_inside):
             return values
         encoded = values.dictionary_encode()
-        known = self._known
+        known = self.known
         edits = {place: self._edits(text, known) for place, text in enumerate(encoded.dictionary.to_pylist())}
-        return self._texts.inside(encoded.dictionary, edits).take(encoded.indices)
+        return self.texts.inside(encoded.dictionary, edits).take(encoded.indices)
 
     def _statement_edits(self, text: str, known: Known) -> tuple[Edit, ...]:
-        return tuple(statements.edits(text, known, self._texts))
+        return tuple(statements.edits(text, known, self.texts))
 
 
 def _put(table: pa.Table, name: str, values: pa.Array) -> pa.Table:

@@ -42,7 +42,7 @@ _IDS = frozenset({"request_id", "replay_of"})
 _QUERY = re.compile(r"(?<=[?&;])([^=&;#\s]+)=([^&;#\s]*)")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Leaf:
     """A text whose place in a row waits for what is stored there."""
 
@@ -379,7 +379,7 @@ def _content(content: Any, run: _Pass, *, is_error: bool) -> Any:
 
 
 def _header_object(headers: Document, run: _Pass) -> Document:
-    stored: Document = {}
+    stored: dict[Any, Any] = {}
     for name, value in headers.items():
         rule = run.known.policy.of_header(name)
         values = value if isinstance(value, list) else [value]
@@ -391,7 +391,8 @@ def _header_object(headers: Document, run: _Pass) -> Document:
             kept = [run.leaf(str(each)) for each in values]
         else:
             kept = [run.whole(rule.action, str(each)) for each in values]
-        stored[name] = kept if isinstance(value, list) else kept[0]
+        called = run.leaf(name) if rule is None else name
+        stored[called] = kept if isinstance(value, list) else kept[0]
     return stored
 
 
@@ -419,7 +420,7 @@ def _leaves(value: Any, run: _Pass, *, is_error: bool, name: str = "") -> Any:
     if isinstance(value, str):
         return run.leaf(value, run.error_edits(value) if is_error else ())
     if isinstance(value, dict):
-        return {key: _leaves(each, run, is_error=is_error, name=key) for key, each in value.items()}
+        return {run.leaf(key): _leaves(each, run, is_error=is_error, name=key) for key, each in value.items()}
     if isinstance(value, list):
         return [_leaves(each, run, is_error=is_error) for each in value]
     if isinstance(value, int | float) and not isinstance(value, bool) and run.known.policy.patterns:

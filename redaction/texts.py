@@ -6,7 +6,8 @@ value apart. Patterns are RE2 over the whole array; only the texts that hold som
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux.model.json_path import Place, last_name, member, places, string
-from flux.model.redaction import LAST, LAST_LENGTH_MIN, MASK, Action, Policy, Rule
+from flux.model.redaction import LAST, LAST_LENGTH_MIN, MASK, Action, Policy
 
 _SEALS = (range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 """Characters for private use, each of which stands for a text meanwhile."""
@@ -78,7 +79,10 @@ class Texts:
         """Return what is kept of `values` (text), each of them redacted; null stays null."""
         if action in {Action.HASH, Action.ENCRYPT}:
             encoded = values.dictionary_encode()
-            kept = [self.policy.kept(action, text) for text in encoded.dictionary.to_pylist()]
+            keep: Callable[[str], str] = partial(self.policy.kept, action)
+            if (cipher := self.policy.cipher) is not None:
+                keep = cipher.hashed if action is Action.HASH else cipher.encrypted
+            kept = list(map(keep, encoded.dictionary.to_pylist()))
             return pa.array(kept, pa.string()).take(encoded.indices)
         masked = pc.if_else(pc.is_valid(values), MASK, pa.scalar(None, pa.string()))
         if action is not Action.LAST4:
@@ -102,43 +106,42 @@ class Texts:
         for place, more in (edits or {}).items():
             todo.setdefault(place, []).extend(more)
         todo = {place: found for place, found in todo.items() if found}
-        touched = np.zeros(len(values), np.bool_)
+        sealed = np.zeros(len(values), np.bool_)
         if todo:
             where = sorted(todo)
             texts = [_edited(values[place].as_py(), todo[place], seals) for place in where]
-            touched[where] = True
-            values = pc.replace_with_mask(values, pa.array(touched), pa.array(texts, pa.string()))
+            sealed[where] = True
+            values = pc.replace_with_mask(values, pa.array(sealed), pa.array(texts, pa.string()))
         for rule in self._patterns:
             hit = pc.match_substring_regex(values, rule.pattern).fill_null(False)
             if not pc.any(hit).as_py():
                 continue
-            fresh = pc.and_(hit, pa.array(~touched))
-            if pc.any(fresh).as_py():
+            action = self.policy.identifying(rule.action) if identifying else rule.action
+            if action in {Action.MASK, Action.DROP}:
+                put = MASK if action is Action.MASK else ""
+                new = pc.replace_substring_regex(values.filter(hit), rule.pattern, put)
+            else:
+                fresh = pc.and_(hit, pa.array(~sealed))
                 clean = pc.replace_substring_regex(values.filter(fresh), _FOREIGN, "\ufffd")
                 values = pc.replace_with_mask(values, fresh, clean)
-            touched |= hit.to_numpy(zero_copy_only=False)
-            values = pc.replace_with_mask(
-                values, hit, self._matches(values.filter(hit), rule, identifying, seals)
-            )
-        if touched.any():
-            mine = pa.array(touched)
+                sealed |= hit.to_numpy(zero_copy_only=False)
+                new = self._matches(values.filter(hit), rule.pattern, action, seals)
+            values = pc.replace_with_mask(values, hit, new)
+        if sealed.any():
+            mine = pa.array(sealed)
             opened = [seals.open(text) for text in values.filter(mine).to_pylist()]
             values = pc.replace_with_mask(values, mine, pa.array(opened, pa.string()))
         return values
 
-    def _matches(self, values: pa.Array, rule: Rule, identifying: bool, seals: _Seals) -> pa.Array:
-        """Return `values`, in which the pattern is, without what it matches."""
-        action = self.policy.identifying(rule.action) if identifying else rule.action
-        if action in {Action.MASK, Action.DROP}:
-            put = MASK if action is Action.MASK else ""
-            return pc.replace_substring_regex(values, rule.pattern, put)
+    def _matches(self, values: pa.Array, pattern: str, action: Action, seals: _Seals) -> pa.Array:
+        """Return `values`, in which the pattern is, with what it matches redacted and sealed."""
         rest = [text.encode() for text in values.to_pylist()]
         done: list[list[str]] = [[] for _ in rest]
         left = list(range(len(rest)))
         while left:
             spans = pc.extract_regex_span(
                 pa.array([rest[number] for number in left], pa.binary()).cast(pa.string()),
-                f"(?P<flux>{rule.pattern})",
+                f"(?P<flux>{pattern})",
             ).to_pylist()
             matched = []
             for number, span in zip(left, spans, strict=True):

@@ -190,6 +190,8 @@ class _Reading:
     """Number of the token of each."""
     _verdicts: dict[int, int | None] = field(default_factory=dict)
     """By number of the token."""
+    _forced: set[int] = field(default_factory=set)
+    """Numbers of tokens that are some column's with a verdict."""
     _tables: list[Table] = field(default_factory=list)
     _has_unknown: bool = False
     _default: int | None = None
@@ -320,7 +322,8 @@ class _Reading:
         number = self._known[place]
         if forced is not None:
             self._verdicts[number] = forced
-        elif spared:
+            self._forced.add(number)
+        elif spared and number not in self._forced:  # `set (a, b) = (…)` holds its values twice
             self._verdicts[number] = None
 
     def _fused(self, kind: str, node: dict[str, Any], *, spared: bool) -> None:
