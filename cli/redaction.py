@@ -31,9 +31,10 @@ def find_policy(
     Raises `UsageError` that names the file and the rule for one that cannot be meant.
     """
     file, document = _document(ledger, start)
+    cipher, _ = _key(file, document, environment)
     if not document.get("redact"):
         return None
-    return read(document["redact"], origin=str(file), cipher=_key(file, document, environment)[0])
+    return read(document["redact"], origin=str(file), cipher=cipher)
 
 
 def find_key(
