@@ -50,6 +50,7 @@ class Session:
         self._held: list[bytes] = []  # received, to be decoded together
         self._held_bytes = 0
         self._held_since = 0.0
+        self._learned = 0  # versions of relations that the redactor was told of
         self._appended_rows = 0
         self._appended_bytes = 0
         self._commits_unkept = 0  # commits since the last upkeep
@@ -153,7 +154,9 @@ class Session:
         batch = self._opened.decoder.decode(messages)
         if self._run.redactor is not None:
             # Of shapes that no commit brought: a column may have had another name in what was rolled back.
-            self._run.redactor.learn(self._opened.decoder.catalog.versions)
+            versions = self._opened.decoder.catalog.versions
+            self._run.redactor.learn(versions[self._learned :])
+            self._learned = len(versions)
         if not self._stream.exact_numbers:
             batch = lossy.mark_batch(batch)
         self._take(batch, size)
