@@ -26,8 +26,9 @@ from flux.capture.otlp.intake import start as start_intake
 from flux.capture.run import Run
 from flux.capture.settings import Settings
 from flux.capture.stream import Session
+from flux.ledger.layout import Layout
 from flux.ledger.writer import Writer
-from flux.model.errors import FluxError, Interrupted, SlotBusy, Unreachable
+from flux.model.errors import FluxError, Interrupted, SlotBusy, Unreachable, UsageError
 from flux.redaction import Redactor
 
 
@@ -57,6 +58,7 @@ def run(settings: Settings, *, say: Say, stop: threading.Event | None = None) ->
     began = time.monotonic()
     stopping = stop if stop is not None else threading.Event()
     meter = Meter()
+    _hold_to_redaction(settings)
     redactor = None if settings.redaction is None else Redactor(settings.redaction)
     with (
         _signals(stopping),
@@ -92,6 +94,20 @@ def run(settings: Settings, *, say: Say, stop: threading.Event | None = None) ->
         reconnects=reading.reconnects,
         open_attempts=reading.open_attempts,
     )
+
+
+def _hold_to_redaction(settings: Settings) -> None:
+    """Raise `UsageError` where rules are missing for a ledger that was written with some."""
+    mark = Layout(settings.ledger).redacted
+    if settings.redaction is not None and settings.ledger.exists():
+        mark.touch()
+    elif mark.exists():
+        raise UsageError(
+            "no redaction rules are found, and this ledger was written with some",
+            why="values would be stored as they are",
+            hint="start it where its flux.toml is found (docs/REDACTION.md);"
+            f" or delete {mark} to store them as they are from now on",
+        )
 
 
 def _sessions(shared: Run) -> bool:

@@ -5,6 +5,7 @@
     data/            Parquet files, immutable once the catalog names them
     sources.json     what is captured into it (no password)
     lock             held by the one process that writes
+    redacted         there if values were ever redacted: capture then goes on with rules only
 
 docs/FORMAT.md is the normative description.
 """
@@ -52,6 +53,11 @@ class Layout:
     def sources(self) -> Path:
         """What is captured into the ledger."""
         return self.root / "sources.json"
+
+    @property
+    def redacted(self) -> Path:
+        """There if values were ever redacted."""
+        return self.root / "redacted"
 
     @property
     def lock(self) -> Path:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.conftest import Flux
+from flux.capture.daemon import run
+from flux.capture.settings import Settings
 from flux.ledger import Writer, create_ledger, sources
+from flux.model.errors import Unreachable
 from flux.redaction import Redactor
 from ledger.log import Log, insert, relation
 from redaction.policies import KEY, policy
@@ -103,3 +107,20 @@ def test_a_bad_rule_stops_capture_before_it_begins(
         assert done.code == 2, done.err
         assert why in done.err
         assert "flux.toml" in done.err or "nowhere" in done.err
+
+
+def test_without_its_rules_a_ledger_is_not_written(redacted: Flux, tmp_path: Path) -> None:
+    """Whoever starts `flux up` where `flux.toml` is not found would store every value as it is."""
+    settings = Settings(
+        ledger=tmp_path / "ledger", source="shop", slot="flux_shop", plugin="pgoutput", once=True
+    )
+    settings = replace(settings, dsn="host=127.0.0.1 port=1 connect_timeout=1")
+    with pytest.raises(Unreachable):
+        run(replace(settings, redaction=policy(RULES)), say=print)
+    (tmp_path / "flux.toml").unlink()
+    refused = redacted("up", "--once", "--dsn", settings.dsn or "")
+    assert refused.code == 2
+    assert "no redaction rules are found" in refused.err
+    (tmp_path / "ledger" / "redacted").unlink()
+    with pytest.raises(Unreachable):
+        run(settings, say=print)
