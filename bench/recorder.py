@@ -2,6 +2,8 @@
 
     make bench-recorder ARGS="[--seconds N] [--runs N] [--connections N]"
 
+The processor time of its process is told as well, which other work on the machine disturbs less.
+
 examples/shop runs in one process; the load, the server, and `flux up` where it runs share the machine's
 processors with it. In turn, each in a new process: off (FLUX_RECORDER=off); on, with bodies, to a `flux up`;
 on and nobody listens; on and who listens never answers. The medians are compared with off. Three of ten
@@ -25,6 +27,7 @@ from importlib import resources
 from pathlib import Path
 from statistics import median, quantiles
 
+import psutil
 from run import FLUX, Report, flux, server_of
 
 from servers import Database
@@ -43,6 +46,8 @@ class Run:
     way: str
     requests_per_s: float
     p99_ms: float
+    cpu_ms: float
+    """Processor time of the shop's process for each request."""
     other: int
     """Answers that were not 200."""
 
@@ -67,8 +72,8 @@ def listening(way: str, port: int, database: Database, ledger: Path) -> Iterator
 
 
 @contextmanager
-def shop(way: str, port: int, database: Database, folder: Path) -> Iterator[int]:
-    """Run the shop; yields its port."""
+def shop(way: str, port: int, database: Database, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Run the shop; yields its port and its process."""
     surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     surroundings |= {
         "SHOP_DSN": database.dsn,
@@ -83,18 +88,24 @@ def shop(way: str, port: int, database: Database, folder: Path) -> Iterator[int]
     )
     assert process.stdout is not None
     try:
-        yield int(process.stdout.readline().split()[-1])
+        yield int(process.stdout.readline().split()[-1]), psutil.Process(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
         process.stdout.close()
 
 
-def load(port: int, seconds: float, connections: int) -> tuple[float, float, int]:
-    """Return requests per second, the 99th percentile in ms, and answers other than 200."""
+def load(
+    port: int, process: psutil.Process, seconds: float, connections: int
+) -> tuple[float, float, float, int]:
+    """Return requests per second, 99th percentile and processor time in ms, answers other than 200."""
+    before = process.cpu_times()
     command = [sys.executable, str(LOAD), str(port), str(seconds), str(connections)]
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return done["count"] / seconds, 1e3 * quantiles(done["seconds"], n=100)[98], done["other"]
+    after = process.cpu_times()
+    used = after.user + after.system - before.user - before.system
+    p99_ms = 1e3 * quantiles(done["seconds"], n=100)[98]
+    return done["count"] / seconds, p99_ms, 1e3 * used / done["count"], done["other"]
 
 
 def measure(database: Database, folder: Path, options: argparse.Namespace) -> list[Run]:
@@ -108,11 +119,14 @@ def measure(database: Database, folder: Path, options: argparse.Namespace) -> li
         for way in WAYS:
             port = free_port()
             with listening(way, port, database, ledger), shop(way, port, database, folder) as at:
-                load(at, 1.0, options.connections)
-                one = Run(way, *load(at, options.seconds, options.connections))
+                load(*at, 1.0, options.connections)
+                one = Run(way, *load(*at, options.seconds, options.connections))
             if number:  # the first round fills caches
                 runs.append(one)
-                print(f"{way:<20} {one.requests_per_s:>8,.0f}/s {one.p99_ms:>7.1f} ms", flush=True)
+                print(
+                    f"{way:<20} {one.requests_per_s:>8,.0f}/s {one.p99_ms:>7.1f} ms {one.cpu_ms:>6.2f} ms",
+                    flush=True,
+                )
     return runs
 
 
@@ -122,7 +136,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of each way; the median counts")
     parser.add_argument("--connections", type=int, default=16, help="at once")
     options = parser.parse_args()
-    report = Report("recorder", ("way", "requests/s", "lost", "p99 ms"))
+    report = Report("recorder", ("way", "requests/s", "lost", "p99 ms", "processor ms/request"))
     report.facts["load"] = f"{options.connections} connections, {options.seconds:g} s each"
     with (
         tempfile.TemporaryDirectory(prefix="flux-bench-") as folder,
@@ -141,7 +155,8 @@ def main() -> None:
         mine = [one for one in report.raw if one.way == way]
         speed = median([one.requests_per_s for one in mine])
         lost = 1 - speed / base
-        report.add(way, f"{speed:,.0f}", f"{100 * lost:.1f} %", f"{median([one.p99_ms for one in mine]):.1f}")
+        p99_ms, cpu_ms = (median([getattr(one, name) for one in mine]) for name in ("p99_ms", "cpu_ms"))
+        report.add(way, f"{speed:,.0f}", f"{100 * lost:.1f} %", f"{p99_ms:.1f}", f"{cpu_ms:.2f}")
         if way != "off":
             verdict = "met" if lost <= GOAL else "missed"
             report.notes.append(f"goal, {way}: at most {100 * GOAL:.0f} % of the requests lost: {verdict}")
