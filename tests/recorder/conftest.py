@@ -14,9 +14,9 @@ from servers.fixtures import require_installation
 from servers.server import Server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shop(servers: Callable[[int], Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """One database for a module: `orders`, tracked with rollbacks; every test has rows of its own."""
+    """One database for the folder: `orders`, tracked with rollbacks; every test has rows of its own."""
     require_installation(18, "pgoutput")
     server = servers(18)
     database = server.create_database(plugin="pgoutput")

@@ -53,11 +53,12 @@ class Shop:
         )
         return [Change(*row) for row in rows]
 
-    def right(self, prefix: str, count: int) -> None:
-        """So many changes, each tagged with the request that made it."""
+    def right(self, prefix: str, count: int) -> list[Change]:
+        """So many changes, each tagged with the request that made it; returns them."""
         changes = self.changes(prefix)
         assert len(changes) == count
         assert [change for change in changes if change.request != change.request_id] == []
+        return changes
 
 
 def make_shop(database: Database, folder: Path) -> Shop:

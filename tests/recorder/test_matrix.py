@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,8 @@ from recorder.drivers import drivers
 from recorder.pooler import pooler
 from recorder.shop import Shop
 
-CONCURRENT = 50
+EACH = 12
+"""Requests of each driver: with five drivers sixty at once, over the pooler's five connections."""
 DRIVERS = ("psycopg", "psycopg2", "asyncpg", "sqlalchemy", "django")
 ASGI: dict[str, Any] = {
     "starlette": applications.starlette_app,
@@ -62,11 +64,11 @@ def test_concurrent_requests_never_mix(shop: Shop, framework: str) -> None:
 
     async def send_all(pooled: int) -> None:
         async with drivers(pooled, shop.database.name) as made, serving(framework, made) as port:
-            limits = httpx.Limits(max_connections=CONCURRENT)
+            limits = httpx.Limits(max_connections=EACH * len(DRIVERS))
             base = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=base, limits=limits, timeout=60, trust_env=False) as client:
-                for driver in DRIVERS:
-                    await asyncio.gather(*(send(client, driver, number) for number in range(CONCURRENT)))
+                work = itertools.product(DRIVERS, range(EACH))
+                await asyncio.gather(*(send(client, driver, number) for driver, number in work))
 
     with pooler(shop.database.server.port) as pooled:
         applications.configure_django(pooled, shop.database.name)
@@ -78,5 +80,5 @@ def test_concurrent_requests_never_mix(shop: Shop, framework: str) -> None:
     assert len(changes) == 2 * len(sent)
     assert [change for change in changes if change.request != change.request_id] == []
     rolled_back = sum(change.outcome == "rolled_back" for change in changes)
-    assert rolled_back == len(DRIVERS) * len(range(0, CONCURRENT, 3))
+    assert rolled_back == len(DRIVERS) * len(range(0, EACH, 3))
     assert recorder.stats().get("untagged", 0) == untagged
