@@ -16,11 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 try:
-    import opentelemetry.exporter.otlp.proto.common.trace_encoder
-    import opentelemetry.sdk.trace  # noqa: F401 (only whether it is there)
+    import opentelemetry.sdk.resources  # noqa: F401 (only whether it is there)
 except ImportError as error:
     raise ImportError(
-        "flux.recorder needs OpenTelemetry's SDK and protobuf encoder, which are not installed\n"
+        "flux.recorder needs OpenTelemetry's SDK, which is not installed\n"
         "pip install 'flux-ledger[recorder]'"
     ) from error
 

@@ -13,9 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span
-
+from flux.recorder.record import Record
 from flux.recorder.settings import EXCHANGES_MAX, LIFE_S_MAX
 
 Tag = tuple[str, str, str]
@@ -37,10 +35,8 @@ class Request:
     """On whose behalf."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """What is to be found again with its changes; JSON."""
-    span: Span = INVALID_SPAN
-    """Its entry span."""
-    context: Context | None = None
-    """The OpenTelemetry context in which its exchanges are children of `span`."""
+    record: Record | None = None
+    """Its entry span; None when nothing is recorded."""
     sampled: bool = True
     """What its caller said of the trace; callees are told the same. It is recorded either way."""
     exchanges: int = 0
@@ -67,7 +63,8 @@ class Request:
         """Say on whose behalf it runs, and add attributes; for the writes that follow."""
         if actor is not None:
             self.actor = actor
-            self.span.set_attribute("flux.actor", actor)
+            if self.record is not None:
+                self.record.set("flux.actor", actor)
         self.attributes.update(attributes)
         self._tag = None
 

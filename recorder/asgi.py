@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from flux.recorder.ambient import current, in_force
-from flux.recorder.entry import RESPONSE_HEADER, Entry, Pairs, with_request_id
-from flux.recorder.fault import failing_open
+from flux.recorder.entry import RESPONSE_HEADER, Entry
+from flux.recorder.fault import failing_open, fault
 from flux.recorder.life import Recorder, active
 from flux.recorder.work import fail
 
@@ -20,6 +20,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+_RESPONSE_HEADER = RESPONSE_HEADER.encode()
 
 
 class ASGI:
@@ -83,18 +86,21 @@ class _Sending:
     def __init__(self, entry: Entry, send: Send) -> None:
         self._entry, self._send = entry, send
 
-    async def __call__(self, message: Message) -> None:
-        entry = self._entry
-        last = False
-        with failing_open("a response"):
+    def __call__(self, message: Message) -> Awaitable[None]:
+        try:
             if message["type"] == "http.response.start":
-                message = _answered(entry, message)
+                message = _answered(self._entry, message)
             elif message["type"] == "http.response.body":
-                entry.response_body.add(message.get("body", b""))
-                last = not message.get("more_body", False)
+                self._entry.response_body.add(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return self._last(message)
+        except Exception as error:  # noqa: BLE001 (the application goes on)
+            fault("a response", error)
+        return self._send(message)
+
+    async def _last(self, message: Message) -> None:
         await self._send(message)
-        if last:
-            entry.complete()
+        self._entry.complete()
 
 
 async def _note_exception(error: BaseException, *_: object) -> None:
@@ -106,25 +112,34 @@ async def _note_exception(error: BaseException, *_: object) -> None:
 
 def _begin(recorder: Recorder, scope: Scope) -> Entry:
     client = scope.get("client")
+    headers = scope["headers"]
+    request_id = traceparent = b""
+    for name, value in headers:
+        # Lower-case, the specification says.
+        if name == b"x-request-id":
+            request_id = value
+        elif name == b"traceparent":
+            traceparent = value
     return Entry(
         recorder,
         method=scope["method"],
         path=scope["path"],
         query=scope.get("query_string", b"").decode("latin-1"),
-        headers=_pairs(scope["headers"]),
+        # A copy: a framework may put another list's content in its place.
+        headers=list(headers),
         client=client[0] if client else None,
+        request_id=request_id.decode("latin-1"),
+        traceparent=traceparent.decode("latin-1"),
     )
 
 
 def _answered(entry: Entry, message: Message) -> Message:
     headers = list(message.get("headers", ()))
-    pairs = _pairs(headers)
-    added = with_request_id(pairs, entry.request.request_id)
-    if added is not None:
-        pairs.append(added)
-        headers.append((RESPONSE_HEADER.encode(), added[1].encode("latin-1", "replace")))
+    if _RESPONSE_HEADER not in [name.lower() for name, _ in headers]:
+        added = entry.request.request_id.encode("latin-1", "replace")
+        headers.append((_RESPONSE_HEADER, added))
         message = {**message, "headers": headers}
-    entry.answered(message["status"], pairs)
+    entry.answered(message["status"], headers)
     return message
 
 
@@ -132,10 +147,6 @@ def _end(entry: Entry, scope: Scope, error: BaseException | None) -> None:
     with failing_open("a route"):
         entry.route = _route(scope)
     entry.finish(error)
-
-
-def _pairs(headers: Any) -> Pairs:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
 def _route(scope: Scope) -> str | None:

@@ -25,8 +25,15 @@ class Body:
         self.size = 0
         """Bytes that passed."""
 
+    @property
+    def kept(self) -> int:
+        """Bytes that are held."""
+        return len(self._kept)
+
     def add(self, chunk: bytes | bytearray | memoryview) -> None:
         """Look at the next bytes."""
+        if not chunk:
+            return
         self.size += len(chunk)
         room = self._limit - len(self._kept)
         if room > 0:

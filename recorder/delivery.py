@@ -1,4 +1,4 @@
-"""One attempt to deliver a batch over OTLP/HTTP (OpenTelemetry protocol 1.x, binary protobuf, gzip).
+"""One attempt to deliver a batch over OTLP/HTTP (OpenTelemetry protocol 1.x, binary protobuf).
 
 The standard library's client: no library that the application may have instrumented, no proxy from the
 environment on the way to a daemon on the same machine.
@@ -18,6 +18,10 @@ from flux.recorder.settings import BACKOFF_S_MAX, SEND_TIMEOUT_S, Settings, own_
 LATER = frozenset({401, 403, 404, 408, 425, 429})
 """Answers, besides all of 500 and above, after which the same batch may be taken later: the daemon is
 too busy, or its operator has still to mend the token or the address."""
+GZIP = b"\x1f\x8b"
+"""What a packed batch begins with; one that is not begins with a field of protobuf, 0x0a."""
+NEAR = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that are this machine."""
 ANSWER_BYTES_MAX = 64 * 1024
 """Of an answer that are read; it holds nothing for us, but the connection is to be used again."""
 
@@ -58,16 +62,21 @@ class Delivery:
         self._path = (parts.path or "/v1/traces") + (f"?{parts.query}" if parts.query else "")
         self._headers = {
             "content-type": "application/x-protobuf",
-            "content-encoding": "gzip",
             "user-agent": f"flux-recorder/{own_version()}",
         }
         if settings.token:
             self._headers["authorization"] = f"Bearer {settings.token}"
+        self.near = self._host in NEAR
+        """Whether the daemon is on this machine: packing a batch would only cost time."""
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, payload: bytes, *, dropped: int = 0, timeout_s: float = SEND_TIMEOUT_S) -> Answer:
-        """Send a gzipped batch, with the number of spans dropped before it."""
-        headers = {**self._headers, "x-flux-dropped": str(dropped)} if dropped else self._headers
+        """Send a batch, gzipped or not, with the number of spans dropped before it."""
+        headers = dict(self._headers)
+        if dropped:
+            headers["x-flux-dropped"] = str(dropped)
+        if payload.startswith(GZIP):
+            headers["content-encoding"] = "gzip"
         # A kept connection may have been closed by the other side meanwhile: that is no failure yet.
         for kept in (self._connection is not None, False):
             try:

@@ -93,6 +93,8 @@ def _entry(recorder: Recorder, request: Any) -> Entry:
         query=request.META.get("QUERY_STRING", ""),
         headers=[(name, value) for name, value in request.headers.items() if isinstance(value, str)],
         client=request.META.get("REMOTE_ADDR"),
+        request_id=request.META.get("HTTP_X_REQUEST_ID", ""),
+        traceparent=request.META.get("HTTP_TRACEPARENT", ""),
     )
 
 

@@ -9,56 +9,124 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from datetime import time as time_of_day
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
-from opentelemetry.trace import SpanKind
-
-from flux.recorder import failure
+from flux.recorder import failure, otlp
 from flux.recorder.ambient import Request, current
-from flux.recorder.fault import count, failing_open
+from flux.recorder.fault import count
 from flux.recorder.life import Recorder, active
+from flux.recorder.record import CLIENT, Record
 from flux.recorder.settings import (
     EXCHANGES_MAX,
     PARAMETER_CHARS_MAX,
     PARAMETERS_MAX,
     STATEMENT_CHARS_MAX,
 )
+from flux.recorder.statement import KNOWN, KNOWN_CHARS_MAX
 
 
-@dataclass(slots=True)
 class Exchange:
     """One that has begun."""
 
-    request: Request
-    """Whose it is."""
-    recorder: Recorder
-    """Who records it."""
-    seq: int
-    """Its ordinal."""
-    started_ns: int
-    """Wall clock."""
+    __slots__ = ("recorder", "request", "seq", "started_ns")
+
+    def __init__(self, request: Request, recorder: Recorder, seq: int) -> None:
+        self.request = request
+        """Whose it is."""
+        self.recorder = recorder
+        """Who records it."""
+        self.seq = seq
+        """Its ordinal."""
+        self.started_ns = time.time_ns()
+        """Wall clock."""
+
+    def open(self, name: str) -> Record | None:
+        """Return its span, begun; None when no spans are made."""
+        entry = self.request.record
+        return Record(name, CLIENT, entry.trace_id, entry.span_id, self.started_ns) if entry else None
 
 
 def begin(request: Request | None = None) -> Exchange | None:
     """Begin an exchange of the request in force; None outside one, and beyond the bound of one request."""
     request = request or current()
     recorder = active()
-    if request is None or recorder is None or (not request.span.is_recording() and request.ended_s is None):
+    if request is None or recorder is None or request.record is None:
         return None
-    seq, request.exchanges = request.exchanges, request.exchanges + 1
+    seq = request.exchanges
+    request.exchanges = seq + 1
     if seq >= EXCHANGES_MAX:
         count("exchanges_left_out")
         return None
-    return Exchange(request, recorder, seq, time.time_ns())
+    return Exchange(request, recorder, seq)
 
 
 def fingerprint_of(text: str) -> str:
     """Return 16 hex digits of the text's SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class _Said:
+    """What is said of a statement that is over: made into attributes in the exporter's thread."""
+
+    __slots__ = ("database", "occurrence", "parameters", "request_id", "rows", "seq", "statement")
+
+    statement: str
+    database: str
+    request_id: str
+    seq: int
+    occurrence: int
+    rows: int | None
+    parameters: list[tuple[Any, Any]]
+
+    def __call__(self, _record: Record) -> Iterable[bytes]:
+        """Return the encoded attributes."""
+        _, _, always = _known(self.statement, self.database)
+        yield always
+        yield otlp.attribute("flux.request_id", self.request_id)
+        yield _number("flux.exchange.seq", self.seq)
+        yield _number("flux.exchange.occurrence", self.occurrence)
+        if self.rows is not None and self.rows >= 0:
+            yield _number("db.response.returned_rows", self.rows)
+        nulls = []
+        for name, value in self.parameters:
+            if value is None:
+                nulls.append(str(name))
+            else:
+                yield otlp.attribute(f"db.query.parameter.{name}", cut(_text_of(value), PARAMETER_CHARS_MAX))
+        if nulls:
+            yield otlp.attribute("flux.db.null_parameters", nulls)
+
+
+def _known(statement: str, database: str) -> tuple[str, str, bytes]:
+    return _cached(statement, database) if len(statement) <= KNOWN_CHARS_MAX else _say(statement, database)
+
+
+def _say(statement: str, database: str) -> tuple[str, str, bytes]:
+    """Return a span's name, the fingerprint, and the encoded attributes that are always the statement's."""
+    verb = statement.lstrip()[:20].split(None, 1)[:1]
+    name = f"{verb[0].upper()} {database}" if verb else database
+    fingerprint = fingerprint_of(statement)
+    always = {
+        "db.system.name": "postgresql",
+        "db.namespace": database,
+        "db.query.text": cut(statement, STATEMENT_CHARS_MAX),
+        "flux.exchange.fingerprint": fingerprint,
+    }
+    return name, fingerprint, b"".join(otlp.attributes(always))
+
+
+_cached = lru_cache(maxsize=KNOWN)(_say)
+
+
+@lru_cache(maxsize=otlp.CACHED)
+def _number(name: str, value: int) -> bytes:
+    return otlp.attribute(name, value)
 
 
 def finish_sql(
@@ -78,48 +146,34 @@ def finish_sql(
     """
     if exchange is None:
         return
-    with failing_open("a statement's span"):
-        attributes: dict[str, Any] = {"db.system.name": "postgresql", "db.namespace": database}
-        attributes["db.query.text"] = cut(statement, STATEMENT_CHARS_MAX)
-        if exchange.recorder.settings.parameters and parameters:
-            _add_parameters(attributes, parameters)
-        if rows is not None and rows >= 0:
-            attributes["db.response.returned_rows"] = rows
-        if batch is not None:
-            attributes["db.operation.batch.size"] = batch
+    request = exchange.request
+    name, fingerprint, _ = _known(statement, database)
+    record = exchange.open(name)
+    if record is None:
+        return
+    said = _Said()
+    said.statement = statement
+    said.database = database
+    said.request_id = request.request_id
+    said.seq = exchange.seq
+    said.occurrence = request.next_occurrence("sql", database, fingerprint)
+    said.rows = rows
+    said.parameters = []
+    if parameters and exchange.recorder.settings.parameters:
+        said.parameters = _kept(parameters)
+        record.size += sum([len(value) for _, value in said.parameters if isinstance(value, str | bytes)])
+        if len(parameters) > PARAMETERS_MAX:
+            record.set("flux.db.parameters", len(parameters))
+    if batch is not None:
+        record.set("db.operation.batch.size", batch)
+    if error is not None:
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         if state:
-            attributes["db.response.status_code"] = state
-        verb = statement.lstrip()[:20].split(None, 1)[:1]
-        name = f"{verb[0].upper()} {database}" if verb else database
-        finish(exchange, "sql", name, database, fingerprint_of(statement), attributes, error)
-
-
-def finish(
-    exchange: Exchange,
-    kind: str,
-    name: str,
-    target: str,
-    fingerprint: str,
-    attributes: dict[str, Any],
-    error: BaseException | None = None,
-) -> None:
-    """Make the span of an exchange that is over."""
-    request = exchange.request
-    attributes["flux.request_id"] = request.request_id
-    attributes["flux.exchange.seq"] = exchange.seq
-    attributes["flux.exchange.occurrence"] = request.next_occurrence(kind, target, fingerprint)
-    attributes["flux.exchange.fingerprint"] = fingerprint
-    span = exchange.recorder.tracer.start_span(
-        name,
-        context=request.context,
-        kind=SpanKind.CLIENT,
-        attributes=attributes,
-        start_time=exchange.started_ns,
-    )
-    if error is not None:
-        failure.record(span, error)
-    span.end()
+            record.set("db.response.status_code", state)
+        failure.note(record, error)
+    record.late = said
+    record.end()
+    exchange.recorder.waiting.put(record)
 
 
 def cut(text: str, chars_max: int) -> str:
@@ -129,25 +183,29 @@ def cut(text: str, chars_max: int) -> str:
     return f"{text[:chars_max]}\n[flux: cut, {chars_max:,} of {len(text):,} characters]"
 
 
-def _add_parameters(attributes: dict[str, Any], parameters: Any) -> None:
-    """Add `db.query.parameter.…`, and the names of those that are NULL."""
-    named: Sequence[tuple[Any, Any]]
-    if isinstance(parameters, Mapping):
+_UNCHANGING = frozenset({int, float, bool, type(None), Decimal, UUID, date, datetime, time_of_day})
+"""Types whose values may be looked at later: small, and nobody can change them meanwhile."""
+
+
+def _kept(parameters: Any) -> list[tuple[Any, Any]]:
+    """Return names and values of parameters; what is large or could change is text already."""
+    named: Iterable[tuple[Any, Any]]
+    if isinstance(parameters, list | tuple):
+        named = enumerate(parameters[:PARAMETERS_MAX])
+    elif isinstance(parameters, Mapping):
         named = [(name, parameters[name]) for name in list(parameters)[:PARAMETERS_MAX]]
     elif isinstance(parameters, Sequence) and not isinstance(parameters, str | bytes):
-        named = list(enumerate(parameters[:PARAMETERS_MAX]))
+        named = enumerate(parameters[:PARAMETERS_MAX])
     else:
-        return
-    nulls = []
+        return []
+    kept = []
     for name, value in named:
-        if value is None:
-            nulls.append(str(name))
+        kind = type(value)
+        if kind in _UNCHANGING or (kind is str and len(value) <= PARAMETER_CHARS_MAX):
+            kept.append((name, value))
         else:
-            attributes[f"db.query.parameter.{name}"] = cut(_text_of(value), PARAMETER_CHARS_MAX)
-    if nulls:
-        attributes["flux.db.null_parameters"] = nulls
-    if len(parameters) > PARAMETERS_MAX:
-        attributes["flux.db.parameters"] = len(parameters)
+            kept.append((name, cut(_text_of(value), PARAMETER_CHARS_MAX)))
+    return kept
 
 
 def _text_of(value: Any) -> str:

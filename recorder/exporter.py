@@ -15,12 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-from flux.recorder.delivery import Delivery, Outcome
+from flux.recorder import otlp
+from flux.recorder.delivery import GZIP, Delivery, Outcome
 from flux.recorder.fault import count, failing_open, fault, warn_once
+from flux.recorder.record import Record
 from flux.recorder.revision import revision_of
 from flux.recorder.settings import (
     BACKOFF_S_MAX,
@@ -30,6 +30,7 @@ from flux.recorder.settings import (
     FLUSH_INTERVAL_S,
     SEND_TIMEOUT_S,
     Settings,
+    own_version,
 )
 from flux.recorder.spool import Spool, spans_in
 from flux.recorder.waiting import Waiting
@@ -50,8 +51,7 @@ class Exporter:
             self._spool = Spool(
                 settings.spool, bytes_max=settings.spool_bytes_max, files_max=settings.spool_files_max
             )
-        self._revision: str | None = None
-        self._revision_known = False
+        self._resource: dict[str, str] = {}
         self._failures = 0
         self._retry_s = 0.0
         self._kept: tuple[bytes, int] | None = None
@@ -156,7 +156,7 @@ class Exporter:
             self._kept = (payload, spans)
             return
         try:
-            self._waiting.drop(self._spool.put(payload, spans))
+            self._waiting.drop(self._spool.put(_on_disk(payload), spans))
         except OSError as error:
             fault("the spool", error)
             self._waiting.drop(spans)
@@ -239,16 +239,34 @@ class Exporter:
         else:
             self._keep(payload, spans)
 
-    def _encode(self, spans: Sequence[ReadableSpan]) -> bytes:
-        if not self._revision_known:
-            self._revision, self._revision_known = revision_of(self._settings.root), True
-        request = encode_spans(spans)
-        if self._revision is not None:
-            for of_resource in request.resource_spans:
-                of_resource.resource.attributes.append(
-                    KeyValue(key="vcs.ref.head.revision", value=AnyValue(string_value=self._revision))
-                )
-        return gzip.compress(request.SerializeToString(), COMPRESSION, mtime=0)
+    def _encode(self, spans: Sequence[Record]) -> bytes:
+        if not self._resource:
+            self._resource = _resource_of(self._settings)
+        return self._packed(otlp.request(map(otlp.span, spans), self._resource, own_version()))
+
+    def _packed(self, request: bytes) -> bytes:
+        # On one machine packing costs both sides more than the bytes it saves.
+        return request if self._delivery.near else gzip.compress(request, COMPRESSION, mtime=0)
+
+
+def _resource_of(settings: Settings) -> dict[str, str]:
+    """Return what is said of this process; OTEL_RESOURCE_ATTRIBUTES may say more."""
+    own = {
+        "service.name": settings.service,
+        "telemetry.distro.name": "flux-recorder",
+        "telemetry.distro.version": own_version(),
+    }
+    revision = revision_of(settings.root)
+    if revision is not None:
+        own["vcs.ref.head.revision"] = revision
+    # Not `Resource.create`: it starts a thread, which an ending process cannot.
+    resource = OTELResourceDetector().detect().merge(Resource(own))
+    return {name: str(value) for name, value in resource.attributes.items()}
+
+
+def _on_disk(payload: bytes) -> bytes:
+    """Return a batch as the spool keeps it: packed, for there its size counts."""
+    return payload if payload.startswith(GZIP) else gzip.compress(payload, COMPRESSION, mtime=0)
 
 
 def _refused(status: int) -> str:

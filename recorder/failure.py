@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sysconfig
+import time
 import traceback
 from functools import cache
 from pathlib import Path
 from types import CodeType, TracebackType
 
-from opentelemetry.trace import Span, Status, StatusCode
+from flux.recorder.record import Record
 
 MESSAGE_CHARS_MAX = 4096
 """Characters of a message that are kept."""
@@ -23,8 +24,10 @@ _LIBRARIES = tuple(
 )
 
 
-def record(span: Span, error: BaseException) -> None:
-    """Put an exception on a span: the event, the status, `error.type`."""
+def note(record: Record, error: BaseException) -> None:
+    """Put an exception on a span: the event, the status, `error.type`; on one that has ended nothing."""
+    if record.ended_ns:
+        return
     kind = name_of(error)
     stack = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-FRAMES_MAX))
     event = {
@@ -32,9 +35,9 @@ def record(span: Span, error: BaseException) -> None:
         "exception.message": _message(error),
         "exception.stacktrace": stack[-STACK_CHARS_MAX:],
     }
-    span.add_event("exception", event)
-    span.set_status(Status(StatusCode.ERROR, kind))
-    span.set_attribute("error.type", kind)
+    record.events.append((time.time_ns(), "exception", event))
+    record.failed = kind
+    record.set("error.type", kind)
 
 
 def name_of(error: BaseException) -> str:

@@ -6,13 +6,12 @@ one is made. What a caller sends is taken up to 200 visible ASCII characters; an
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
-from collections.abc import Mapping
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import get_current_span
+
+from flux.recorder.record import Parent, Record
 
 REQUEST_ID_CHARS_MAX = 200
 """Of an id that comes from outside; a UUID has 36."""
@@ -21,37 +20,42 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+\Z")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-|\Z)")
 
 
-def request_id_from(headers: Mapping[str, str]) -> str:
-    """Return the request's id; the headers' names are in lower case."""
-    given = headers.get("x-request-id", "").strip()
+def identity(given: str, traceparent: str) -> tuple[str, Parent]:
+    """Return the request's id and where its span hangs, from the values of the two headers ("" for none).
+
+    It hangs below the application's own span, else below the caller's, else it begins a trace.
+    """
+    caller = _caller(traceparent) if traceparent else None
+    own = get_current_span().get_span_context()
+    if own.is_valid:
+        parent = Parent(
+            own.trace_id.to_bytes(16, "big"),
+            own.span_id.to_bytes(8, "big"),
+            sampled=own.trace_flags.sampled,
+            remote=own.is_remote,
+        )
+    else:
+        parent = caller or Parent(os.urandom(16), b"", sampled=True, remote=False)
+    given = given.strip()
     if given and len(given) <= REQUEST_ID_CHARS_MAX and _VISIBLE.match(given):
-        return given
-    caller = caller_from(headers)
-    return f"{caller.trace_id:032x}" if caller is not None else secrets.token_hex(16)
+        return given, parent
+    if caller is not None:
+        return caller.trace_id.hex(), parent
+    # Of a trace that begins here, its id; below the application's own span, one more than its trace has.
+    return (os.urandom(16) if parent.span_id else parent.trace_id).hex(), parent
 
 
-def caller_from(headers: Mapping[str, str]) -> SpanContext | None:
-    """Return the span that called, from `traceparent`; None when there is none, or no valid one."""
-    match = _TRACEPARENT.match(headers.get("traceparent", "").strip())
+def _caller(text: str) -> Parent | None:
+    """Return the span that called; None when there is no valid one."""
+    match = _TRACEPARENT.match(text.strip())
     if match is None:
         return None
-    trace_id, span_id = int(match[1], 16), int(match[2], 16)
-    if not trace_id or not span_id:
+    trace_id, span_id = bytes.fromhex(match[1]), bytes.fromhex(match[2])
+    if not any(trace_id) or not any(span_id):
         return None
-    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
+    return Parent(trace_id, span_id, sampled=bool(int(match[3], 16) & 1), remote=True)
 
 
-def parent_context(headers: Mapping[str, str]) -> Context:
-    """Return the context for an entry span: below the application's own span, else below the caller's."""
-    own = trace.get_current_span()
-    if own.get_span_context().is_valid:
-        return trace.set_span_in_context(own, Context())
-    caller = caller_from(headers)
-    if caller is not None:
-        return trace.set_span_in_context(NonRecordingSpan(caller), Context())
-    return Context()
-
-
-def traceparent(span: SpanContext, sampled: bool) -> str:
-    """Return the header that makes a callee's spans children of `span`."""
-    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{'01' if sampled else '00'}"
+def traceparent(record: Record, sampled: bool) -> str:
+    """Return the header that makes a callee's spans children of `record`."""
+    return f"00-{record.trace_id.hex()}-{record.span_id.hex()}-{'01' if sampled else '00'}"

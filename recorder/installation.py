@@ -97,7 +97,9 @@ def stats() -> dict[str, int]:
     `tags`; `untagged` (writes that could not be tagged); `faults` of the recorder.
     """
     recorder = life.active()
-    return {**fault.counts(), "spans_waiting": len(recorder.waiting) if recorder else 0}
+    waiting = len(recorder.waiting) if recorder else 0
+    counts = fault.counts()
+    return {**counts, "spans_recorded": counts.get("spans_recorded", 0) + waiting, "spans_waiting": waiting}
 
 
 class _hook:  # noqa: N801 (called as a function)

@@ -1,7 +1,7 @@
-"""The one recorder of a process: what it was told, its tracer, its exporter.
+"""The one recorder of a process: what it was told, its queue, its exporter.
 
-It has a tracer provider of its own: every request is recorded, whatever the application samples,
-and the application's provider, propagators and context stay as they are.
+Every request is recorded, whatever the application samples; the application's own provider of
+OpenTelemetry, its propagators and its context stay as they are.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ import os
 import threading
 from dataclasses import dataclass
 
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Tracer
-
 from flux.recorder import fault
 from flux.recorder.exporter import Exporter
-from flux.recorder.settings import ATTRIBUTES_MAX, Settings, own_version
+from flux.recorder.settings import Settings
 from flux.recorder.waiting import Waiting
 
 
@@ -28,12 +23,12 @@ class Recorder:
 
     settings: Settings
     """What it was told."""
-    tracer: Tracer
-    """Makes every span."""
     waiting: Waiting
     """Spans on their way out."""
     exporter: Exporter
     """Sends them."""
+    silent: bool = False
+    """Whether OTEL_SDK_DISABLED says that no spans are to be made; tags are set all the same."""
 
 
 _active: Recorder | None = None
@@ -53,22 +48,8 @@ def start(settings: Settings) -> Recorder:
         if _active is not None:
             return _active
         waiting = Waiting(settings.queue_spans_max)
-        resource = Resource.create(
-            {
-                "service.name": settings.service,
-                "telemetry.distro.name": "flux-recorder",
-                "telemetry.distro.version": own_version(),
-            }
-        )
-        provider = TracerProvider(
-            sampler=ALWAYS_ON,
-            resource=resource,
-            shutdown_on_exit=False,
-            span_limits=SpanLimits(max_attributes=ATTRIBUTES_MAX, max_span_attributes=ATTRIBUTES_MAX),
-        )
-        provider.add_span_processor(waiting)
-        tracer = provider.get_tracer("flux.recorder", own_version())
-        _active = Recorder(settings, tracer, waiting, Exporter(settings, waiting))
+        silent = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        _active = Recorder(settings, waiting, Exporter(settings, waiting), silent)
         if not _registered:
             _registered = True
             atexit.register(stop)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
-from flux.recorder.settings import Settings
+from flux.recorder import otlp
+from flux.recorder.settings import ATTRIBUTES_MAX, Settings
 
 MASKED = "[masked]"
+
+Pair = tuple[str, str] | tuple[bytes, bytes]
+"""A header; bytes are Latin-1."""
 
 
 def headers(pairs: Iterable[tuple[str, str]], settings: Settings) -> dict[str, list[str]]:
@@ -19,6 +23,40 @@ def headers(pairs: Iterable[tuple[str, str]], settings: Settings) -> dict[str, l
         key = name.lower()
         found.setdefault(key, []).append(MASKED if key in settings.masked_headers else value)
     return found
+
+
+def encoded_headers(
+    side: str, pairs: Sequence[Pair], settings: Settings
+) -> tuple[list[bytes], tuple[str, str]]:
+    """Return `http.SIDE.header.NAME` of each header as OTLP, and content type and encoding."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs[:ATTRIBUTES_MAX]:
+        key = _name(name)
+        if key in settings.masked_headers:
+            shown = MASKED
+        else:
+            shown = value.decode("latin-1") if isinstance(value, bytes) else value
+        if key in found:
+            found[key].append(shown)
+        else:
+            found[key] = [shown]
+    encoded = [
+        _header(side, key, values[0])
+        if len(values) == 1 and len(values[0]) <= otlp.CACHED_CHARS_MAX
+        else otlp.attribute(f"http.{side}.header.{key}", values)
+        for key, values in found.items()
+    ]
+    return encoded, (found.get("content-type", [""])[-1], found.get("content-encoding", [""])[-1])
+
+
+@lru_cache(maxsize=otlp.CACHED)
+def _header(side: str, name: str, value: str) -> bytes:
+    return otlp.attribute(f"http.{side}.header.{name}", [value])
+
+
+@lru_cache(maxsize=otlp.CACHED)
+def _name(name: str | bytes) -> str:
+    return (name.decode("latin-1") if isinstance(name, bytes) else name).lower()
 
 
 def query(text: str, settings: Settings) -> str:

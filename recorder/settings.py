@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -80,6 +81,7 @@ MASKED_FIELDS = (
 """Fields of JSON and form bodies and of queries whose values never leave the process."""
 
 
+@cache
 def own_version() -> str:
     """Return Flux's version: from its metadata, for `flux` itself would tie us to all it exports."""
     try:

@@ -10,6 +10,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+
+KNOWN = 512
+"""Statements whose kind is kept: an application has a few hundred texts."""
+KNOWN_CHARS_MAX = 4096
+"""Characters of a text that is kept for that; longer ones were put together for once, as a rule."""
 
 _FIRST = re.compile(r"(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?\*/|[(;])*([a-z]+)", re.IGNORECASE | re.DOTALL)
 _WRITES = frozenset({"insert", "update", "delete", "merge", "truncate", "call", "do", "execute"})
@@ -48,6 +54,10 @@ _CONTROLLING = Statement(writes=False, controls=True, several=False)
 
 def examine(text: str) -> Statement:
     """Say what a statement's text is."""
+    return _examined(text) if len(text) <= KNOWN_CHARS_MAX else _examine(text)
+
+
+def _examine(text: str) -> Statement:
     match = _FIRST.match(text)
     word = match[1].lower() if match else ""
     if ";" in text and _SEVERAL.search(text):
@@ -67,6 +77,9 @@ def examine(text: str) -> Statement:
     if word in {"with", "explain"}:
         return _WRITE if _DML.search(text) else _READ
     return _CONTROLLING if word in _CONTROLS else _READ
+
+
+_examined = lru_cache(maxsize=KNOWN)(_examine)
 
 
 def _alone(word: str, text: str) -> bool:

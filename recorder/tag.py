@@ -18,10 +18,14 @@ from flux.recorder.statement import Statement
 class Tagging:
     """What one connection knows of the tag of its transaction."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "database", "with_begin")
 
-    def __init__(self) -> None:
+    def __init__(self, database: str) -> None:
         self._known: Tag | None = None
+        self.database = database
+        """The name of the connection's database."""
+        self.with_begin: Tag | None = None
+        """To be set in the same text as the `begin` that comes next; psycopg's."""
 
     def wanted(self, request: Request | None, statement: Statement, *, in_transaction: bool) -> Tag | None:
         """Return the tag that must be set with this statement; None when there is nothing to set.
@@ -41,6 +45,11 @@ class Tagging:
             self._known = None
         elif tag is not None:
             self._known = tag
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a tag to be forgotten."""
+        return self._known is not None
 
     def forget(self) -> None:
         """Take note that the tag may be gone."""

@@ -8,54 +8,47 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-
-from flux.recorder.fault import count, failing_open
+from flux.recorder.fault import count
+from flux.recorder.record import Record
 from flux.recorder.settings import BATCH_SPANS_MAX, QUEUE_BYTES_MAX
 
-SPAN_BYTES = 1024
-"""What a span is counted for beside its texts."""
 
-
-class Waiting(SpanProcessor):
+class Waiting:
     """Takes every span that ends."""
 
     def __init__(self, spans_max: int) -> None:
         self._spans_max = spans_max
-        self._spans: deque[tuple[ReadableSpan, int]] = deque()
+        self._spans: deque[Record] = deque()
         self._bytes = 0
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
         self._dropped = 0
         self._woken = False
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: a span counts when it ends."""
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Take a span, or count it as dropped."""
-        with failing_open("the queue"):
-            size = _size(span)
-            with self._changed:
-                if len(self._spans) >= self._spans_max or self._bytes + size > QUEUE_BYTES_MAX:
-                    self._dropped += 1
-                    count("spans_dropped")
-                    return
-                self._spans.append((span, size))
-                self._bytes += size
-                if len(self._spans) in {1, BATCH_SPANS_MAX}:
+    def put(self, record: Record) -> None:
+        """Take a span that has ended, or count it as dropped."""
+        with self._changed:
+            spans = len(self._spans)
+            if spans >= self._spans_max or self._bytes + record.size > QUEUE_BYTES_MAX:
+                self._dropped += 1
+                dropped = True
+            else:
+                self._spans.append(record)
+                self._bytes += record.size
+                dropped = False
+                if spans in {0, BATCH_SPANS_MAX - 1}:
                     self._changed.notify()
-            count("spans_recorded")
+        if dropped:
+            count("spans_dropped")
 
-    def take(self, spans_max: int) -> list[ReadableSpan]:
+    def take(self, spans_max: int) -> list[Record]:
         """Return the next spans, at most so many."""
         with self._changed:
             taken = [self._spans.popleft() for _ in range(min(spans_max, len(self._spans)))]
-            self._bytes -= sum(size for _, size in taken)
-        return [span for span, _ in taken]
+            self._bytes -= sum([record.size for record in taken])
+            # In here: who asks for the numbers finds each span either waiting or recorded.
+            count("spans_recorded", len(taken))
+        return taken
 
     def wait(self, seconds: float, *, for_spans: int) -> None:
         """Wait until so many spans are there, or `wake` is called, or the time is over."""
@@ -92,18 +85,6 @@ class Waiting(SpanProcessor):
 
     def after_fork(self) -> None:
         """A child has no spans of its parent, and a lock that nobody holds."""
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
         self._spans = deque()
         self._bytes = self._dropped = 0
-
-
-def _size(span: ReadableSpan) -> int:
-    """Return about how many bytes of memory a span holds."""
-    size = SPAN_BYTES + _texts((span.attributes or {}).values())
-    for event in span.events:
-        size += _texts((event.attributes or {}).values())
-    return size
-
-
-def _texts(values: Iterable[Any]) -> int:
-    return sum(len(value) if isinstance(value, str) else 64 for value in values)

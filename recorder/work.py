@@ -12,54 +12,42 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
-
 from flux.recorder import failure
 from flux.recorder.ambient import Request, clean, in_force
 from flux.recorder.fault import count, failing_open
-from flux.recorder.identity import parent_context, request_id_from
+from flux.recorder.identity import identity
 from flux.recorder.life import active
+from flux.recorder.record import CONSUMER, Parent, Record
 
 
-def opened(
-    name: str,
-    *,
-    kind: SpanKind,
-    request_id: str,
-    parent: Context,
-    attributes: Mapping[str, Any],
-    actor: str | None = None,
-    tagged: Mapping[str, Any] | None = None,
-) -> Request:
-    """Return a request whose entry span has begun; `attributes` are the span's, `tagged` its changes'."""
-    request = Request(request_id, actor, dict(tagged or {}))
+def opened(name: str, kind: int, request: Request, parent: Parent) -> None:
+    """Begin the entry span of a request."""
     recorder = active()
     if recorder is None:
-        return request
-    with failing_open("a request's beginning"):
-        caller = get_current_span(parent).get_span_context()
-        request.sampled = caller.trace_flags.sampled if caller.is_valid else True
-        told = {**attributes, "flux.request_id": request_id}
-        if actor is not None:
-            told["flux.actor"] = actor
-        request.span = recorder.tracer.start_span(name, context=parent, kind=kind, attributes=told)
-        request.context = set_span_in_context(request.span, Context())
-        count("requests")
-    return request
+        return
+    request.sampled = parent.sampled
+    if recorder.silent:
+        return
+    record = Record(name, kind, parent.trace_id, parent.span_id)
+    record.remote = parent.remote
+    record.attributes["flux.request_id"] = request.request_id
+    if request.actor is not None:
+        record.attributes["flux.actor"] = request.actor
+    request.record = record
+    count("requests")
 
 
 def fail(request: Request, error: BaseException) -> None:
     """Record the exception that ended a request, once."""
     recorder = active()
-    if recorder is None or request.failure is error or request.span is INVALID_SPAN:
+    if recorder is None or request.failure is error or request.record is None:
         return
     with failing_open("an exception"):
         request.failure = error
-        failure.record(request.span, error)
+        failure.note(request.record, error)
         place = failure.location(error, recorder.settings.root)
         if place is not None:
-            request.span.set_attribute("flux.error.location", place)
+            request.record.set("flux.error.location", place)
 
 
 class request:  # noqa: N801 (reads as the statement it is)
@@ -88,20 +76,13 @@ class request:  # noqa: N801 (reads as the statement it is)
 
     def __enter__(self) -> Request:
         given = clean(self._request_id) if self._request_id else ""
-        request_id = given or secrets.token_hex(16)
-        parent = Context()
+        request = Request(given or secrets.token_hex(16), self._actor, dict(self._attributes))
         with failing_open("a job's identity"):
-            request_id = given or request_id_from(self._headers)
-            parent = parent_context(self._headers)
-        self._request = opened(
-            self._name,
-            kind=SpanKind.CONSUMER,
-            request_id=request_id,
-            parent=parent,
-            attributes={},
-            actor=self._actor,
-            tagged=self._attributes,
-        )
+            headers = self._headers
+            found, parent = identity(headers.get("x-request-id", ""), headers.get("traceparent", ""))
+            request.request_id = given or found
+            opened(self._name, CONSUMER, request, parent)
+        self._request = request
         self._in_force = in_force(self._request)
         self._in_force.__enter__()
         return self._request
@@ -128,5 +109,9 @@ def ended(request: Request, error: BaseException | None, end_ns: int | None = No
     with failing_open("a request's end"):
         if error is not None:
             fail(request, error)
-        request.span.end(end_ns)
+        record, recorder = request.record, active()
+        if record is not None and not record.ended_ns:
+            record.end(end_ns)
+            if recorder is not None:
+                recorder.waiting.put(record)
         request.ended_s = time.monotonic()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flux.recorder.ambient import current, in_force
-from flux.recorder.entry import RESPONSE_HEADER, Entry, Pairs, with_request_id
+from flux.recorder.entry import RESPONSE_HEADER, Entry, with_request_id
 from flux.recorder.fault import failing_open
 from flux.recorder.life import Recorder, active
 from flux.recorder.work import fail
@@ -65,7 +65,7 @@ class _Starting:
     def __init__(self, entry: Entry, environ: Environ, start: Any) -> None:
         self._entry, self._environ, self._start = entry, environ, start
 
-    def __call__(self, status: str, headers: Pairs, exc_info: Any = None) -> Any:
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         with failing_open("a response"):
             added = with_request_id(headers, self._entry.request.request_id)
             if added is not None:
@@ -162,6 +162,8 @@ def _begin(recorder: Recorder, environ: Environ) -> Entry:
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         client=environ.get("REMOTE_ADDR"),
+        request_id=environ.get("HTTP_X_REQUEST_ID", ""),
+        traceparent=environ.get("HTTP_TRACEPARENT", ""),
     )
     if environ.get("wsgi.input") is not None:
         environ["wsgi.input"] = Input(entry, environ["wsgi.input"])

@@ -252,8 +252,6 @@ def _begin(
 ) -> Step | None:
     """Return the statement's step; None when it is nobody's."""
     with failing_open("a statement's beginning"):
-        if not connections.knows(protocol):
-            return None
         open_ = protocol.is_in_transaction()
         step = connections.step(
             protocol,
@@ -261,11 +259,11 @@ def _begin(
             parameters,
             in_transaction=open_,
             usable=True,
-            database=protocol._flux_database,
+            database=lambda: protocol._flux_database,
             batch=batch,
             recorded=recorded,
         )
-        if step.tag is not None and step.statement.alone and not open_:
+        if step is not None and step.tag is not None and step.statement.alone and not open_:
             step.untagged()
         return step
     return None

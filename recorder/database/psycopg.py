@@ -1,12 +1,12 @@
 """psycopg 3, synchronous and asynchronous; so SQLAlchemy's and Django's connections over it.
 
-The tag goes in front of the write in one pipeline (libpq 14 and later): both travel together, are in one
-transaction in autocommit mode as well, and answer together. Where a pipeline cannot be:
+When psycopg begins a transaction for the write, the tag goes with its `begin`, in one text. Else it goes in
+front of the write in one pipeline (libpq 14 and later): both travel together, are in one transaction in
+autocommit mode as well, and answer together. Where a pipeline cannot be:
 
 - several statements in one text: the tag is put before the text, and its result is taken out again;
-- `copy`, and `stream` of a write: the tag is a statement of its own, one round trip more; in autocommit
-  mode a
-  `copy` is given a transaction for that, a `stream` goes untagged;
+- `copy`, and `stream` of a write: the tag is a statement of its own, one round trip more; in autocommit mode
+  a `copy` is given a transaction for that, a `stream` goes untagged;
 - in autocommit mode `call`, and a `do` with a commit in it, go untagged: nothing may be before what
   commits inside.
 """
@@ -22,12 +22,15 @@ from typing import Any
 from flux.recorder import tag
 from flux.recorder.ambient import Tag
 from flux.recorder.database.step import Connections, Step, first_of
-from flux.recorder.fault import failing_open
+from flux.recorder.fault import failing_open, fault
 from flux.recorder.patches import Patches
 from flux.recorder.statement import examine
+from flux.recorder.tag import Tagging
 
 IDLE, ACTIVE, INERROR = 0, 1, 3
 """libpq's PGTransactionStatusType."""
+COMMAND_OK, TUPLES_OK = 1, 2
+"""libpq's ExecStatusType."""
 
 
 def patch(patches: Patches, library: ModuleType) -> None:
@@ -42,6 +45,7 @@ def patch(patches: Patches, library: ModuleType) -> None:
     for owner in library.Connection.__mro__:
         if "_exec_command" in vars(owner):
             patches.replace(owner, "_exec_command", driver.exec_command(owner._exec_command))
+            driver.begins = hasattr(getattr(library, "generators", None), "execute")
             break
     else:
         driver.remembers = False
@@ -55,6 +59,8 @@ class _Driver:
         self._connections = Connections()
         self._execute = library.Cursor.execute
         self._execute_async = library.AsyncCursor.execute
+        self.begins = False
+        """Whether psycopg's own `begin` may take the tag along."""
         self.remembers = True
         """Whether the ends of transactions are seen; else every write is tagged anew."""
 
@@ -77,41 +83,88 @@ class _Driver:
         }
 
     def exec_command(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `_exec_command` that also forgets the tag when a transaction may end."""
+        """Return `_exec_command` that sets tags with `begin`, and forgets them when a transaction may end."""
 
         @wraps(original)
         def exec_command(connection: Any, command: Any, *arguments: Any, **named: Any) -> Any:
-            with failing_open("a transaction's command"):
-                if self._connections.knows(connection) and examine(_text(command, connection)).controls:
-                    self._connections.forget(connection)
-            return (yield from original(connection, command, *arguments, **named))
+            try:
+                tagging = self._connections.tagging(connection)
+                if tagging is not None and tagging.with_begin is not None:
+                    prefix = self._begun(connection, command, tagging)
+                    if prefix is not None:
+                        return self._exec_both(connection, prefix)
+                if tagging is not None and tagging.known and examine(_text(command, connection)).controls:
+                    tagging.forget()
+            except Exception as error:  # noqa: BLE001 (the application goes on)
+                fault("a transaction's command", error)
+            return original(connection, command, *arguments, **named)
 
         return exec_command
 
+    def _begun(self, connection: Any, command: Any, tagging: Tagging) -> bytes | None:
+        """Return a `begin` with the tag behind it; None for another command."""
+        tag_ = tagging.with_begin
+        if tag_ is None or not isinstance(command, bytes) or not command.startswith(b"BEGIN"):
+            return None
+        if connection.pgconn.pipeline_status:
+            return None  # a simple query cannot go out there
+        tagging.with_begin = None
+        return command + b"; " + self._literal(tag_, connection).encode(connection.info.encoding)
+
+    def _exec_both(self, connection: Any, commands: bytes) -> Any:
+        """Send several statements as psycopg's `_exec_command` sends one; a generator, like it."""
+        connection.pgconn.send_query(commands)
+        results = yield from self._library.generators.execute(connection.pgconn)
+        for result in results:
+            if result.status not in {COMMAND_OK, TUPLES_OK}:
+                raise self._library.errors.error_from_result(result, encoding=connection.info.encoding)
+        return results[0]
+
     def _begin(self, cursor: Any, query: Any, parameters: Any, batch: int | None = None) -> Step | None:
         """Return the statement's step; None when it is nobody's."""
-        with failing_open("a statement's beginning"):
+        try:
             connection = cursor.connection
-            if not self._connections.knows(connection):
-                return None
+            pgconn = connection.pgconn
             if not self.remembers:
                 self._connections.forget(connection)
-            status = connection.pgconn.transaction_status
+            status = pgconn.transaction_status
             # In a pipeline in autocommit mode a transaction ends with each sync, unseen.
             open_ = status != IDLE and not (status == ACTIVE and connection.autocommit)
             step = self._connections.step(
                 connection,
-                _text(query, connection),
+                query if isinstance(query, str) else _text(query, connection),
                 parameters,
                 in_transaction=open_,
                 usable=status != INERROR,
-                database=connection.info.dbname,
+                database=lambda: str(connection.info.dbname),
                 batch=batch,
             )
-            if step.tag is not None and step.statement.alone and status == IDLE and connection.autocommit:
+            alone = step is not None and step.tag is not None and step.statement.alone
+            if step is not None and alone and status == IDLE and connection.autocommit:
                 step.untagged()
-            return step
-        return None
+        except Exception as error:  # noqa: BLE001 (the application goes on)
+            fault("a statement's beginning", error)
+            return None
+        return step
+
+    def _goes_with_begin(self, step: Step, cursor: Any) -> bool:
+        """Have the tag travel with the `begin` that psycopg sends before this statement, if it does."""
+        connection = cursor.connection
+        pgconn = connection.pgconn
+        if not self.begins or connection.autocommit or pgconn.transaction_status != IDLE:
+            return False
+        if pgconn.pipeline_status:
+            return False
+        step.tagging.with_begin = step.tag
+        return True
+
+    def _literal(self, tag_: Tag, connection: Any) -> str:
+        """Return the statement that sets a tag, with its values in it."""
+        text = tag.statement()
+        for number, value in reversed(list(enumerate(tag_, 1))):
+            # From the last on: a value may hold what looks like a placeholder.
+            text = text.replace(f"${number}", self._library.sql.quote(value, connection), 1)
+        return text
 
     def _prefixed(self, step: Step, cursor: Any, query: Any, parameters: Any) -> str | None:
         """Return the text with the tag before it, for several statements in one; else None."""
@@ -122,10 +175,7 @@ class _Driver:
         on_client = isinstance(cursor, (self._library.ClientCursor, self._library.AsyncClientCursor))
         if parameters is not None and not on_client:
             return None
-        prefix = tag.statement()
-        for number, value in enumerate(step.tag, 1):
-            literal = self._library.sql.Literal(value).as_string(cursor.connection)
-            prefix = prefix.replace(f"${number}", literal, 1)
+        prefix = self._literal(step.tag, cursor.connection)
         if parameters is not None:
             prefix = prefix.replace("%", "%%")
         return f"{prefix}; {_text(query, cursor.connection)}"
@@ -159,6 +209,14 @@ class _Driver:
             step = self._begin(cursor, query, params)
             if step is None:
                 return original(cursor, query, params, **options)
+            if step.tag is None:
+                try:
+                    original(cursor, query, params, **options)
+                except BaseException as error:
+                    step.finish(None, error)
+                    raise
+                step.finish(cursor.rowcount, None)
+                return cursor
             with _finishing(step, cursor):
                 prefixed = None
                 with failing_open("several statements"):
@@ -168,7 +226,8 @@ class _Driver:
                     _drop_first_result(cursor)
                     return cursor
                 with ExitStack() as stack:
-                    self._in_front(step, cursor, stack)
+                    if not self._goes_with_begin(step, cursor):
+                        self._in_front(step, cursor, stack)
                     return original(cursor, query, params, **options)
 
         return execute
@@ -178,6 +237,14 @@ class _Driver:
             step = self._begin(cursor, query, params)
             if step is None:
                 return await original(cursor, query, params, **options)
+            if step.tag is None:
+                try:
+                    await original(cursor, query, params, **options)
+                except BaseException as error:
+                    step.finish(None, error)
+                    raise
+                step.finish(cursor.rowcount, None)
+                return cursor
             with _finishing(step, cursor):
                 prefixed = None
                 with failing_open("several statements"):
@@ -187,7 +254,8 @@ class _Driver:
                     _drop_first_result(cursor)
                     return cursor
                 async with AsyncExitStack() as stack:
-                    await self._in_front_async(step, cursor, stack)
+                    if not self._goes_with_begin(step, cursor):
+                        await self._in_front_async(step, cursor, stack)
                     return await original(cursor, query, params, **options)
 
         return execute
@@ -301,8 +369,13 @@ def _finishing(step: Step, cursor: Any) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        step.tagging.with_begin = None
         step.finish(None, error)
         raise
+    if step.tagging.with_begin is not None:
+        # psycopg began in a way that is not known here.
+        step.tagging.with_begin = None
+        step.untagged()
     step.finish(cursor.rowcount, None)
 
 

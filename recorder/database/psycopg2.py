@@ -177,8 +177,6 @@ def _begin(cursor: Any, query: Any, parameters: Any, batch: int | None = None) -
     cursor._flux_prefix = b""
     with failing_open("a statement's beginning"):
         connection = cursor.connection
-        if not _connections.knows(connection):
-            return None
         status = _status(cursor)
         step = _connections.step(
             connection,
@@ -186,10 +184,10 @@ def _begin(cursor: Any, query: Any, parameters: Any, batch: int | None = None) -
             parameters,
             in_transaction=status != 0,
             usable=status != 3,
-            database=connection.info.dbname,
+            database=lambda: str(connection.info.dbname),
             batch=batch,
         )
-        if step.tag is not None and step.statement.alone and status == 0 and connection.autocommit:
+        if step is not None and step.statement.alone and status == 0 and connection.autocommit and step.tag:
             step.untagged()
         return step
     return None

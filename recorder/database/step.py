@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from flux.recorder.ambient import Tag, current
 from flux.recorder.exchange import Exchange, begin, finish_sql
-from flux.recorder.fault import count, failing_open
+from flux.recorder.fault import count, fault
 from flux.recorder.statement import Statement, examine
 from flux.recorder.tag import Tagging
 
 
-@dataclass(slots=True)
 class Step:
     """A statement that is about to run, or runs."""
 
-    text: str
-    """As the driver was given it, with placeholders."""
-    statement: Statement
-    """What its text says."""
-    tagging: Tagging
-    """What its connection knows."""
-    tag: Tag | None
-    """To be set with it; None when there is nothing to set."""
-    exchange: Exchange | None
-    """Its span, in the making."""
-    parameters: Any
-    """As the driver was given them."""
-    database: str
-    """Its name."""
-    batch: int | None = None
-    """Sets of parameters, when there are many."""
+    __slots__ = ("batch", "exchange", "parameters", "statement", "tag", "tagging", "text")
+
+    def __init__(
+        self,
+        text: str,
+        parameters: Any,
+        tagging: Tagging,
+        tag: Tag | None,
+        exchange: Exchange | None,
+        batch: int | None,
+    ) -> None:
+        self.text = text
+        """As the driver was given it, with placeholders."""
+        self.parameters = parameters
+        """As the driver was given them."""
+        self.tagging = tagging
+        """What its connection knows."""
+        self.tag = tag
+        """To be set with it; None when there is nothing to set."""
+        self.exchange = exchange
+        """Its span, in the making."""
+        self.batch = batch
+        """Sets of parameters, when there are many."""
+        self.statement: Statement = examine(text)
+        """What its text says."""
 
     def finish(self, rows: int | None, error: BaseException | None) -> None:
         """Take note of how it ended."""
-        with failing_open("a statement's end"):
+        try:
             if error is None:
                 self.tagging.settle(self.tag, self.statement)
                 if self.tag is not None:
@@ -49,11 +56,13 @@ class Step:
                 self.exchange,
                 self.text,
                 self.parameters,
-                database=self.database,
+                database=self.tagging.database,
                 rows=rows,
                 batch=self.batch,
                 error=error,
             )
+        except Exception as wrong:  # noqa: BLE001 (the application goes on)
+            fault("a statement's end", wrong)
 
     def untagged(self) -> None:
         """Take note that it runs without the tag it should have."""
@@ -67,9 +76,9 @@ class Connections:
     def __init__(self) -> None:
         self._taggings: WeakKeyDictionary[Any, Tagging] = WeakKeyDictionary()
 
-    def knows(self, connection: Any) -> bool:
-        """Whether statements of this connection are to be looked at: in a request, or after one."""
-        return current() is not None or connection in self._taggings
+    def tagging(self, connection: Any) -> Tagging | None:
+        """Return what is known of a connection; None when it has run nothing that concerns us."""
+        return self._taggings.get(connection)
 
     def step(
         self,
@@ -79,23 +88,27 @@ class Connections:
         *,
         in_transaction: bool,
         usable: bool,
-        database: str,
+        database: Callable[[], str],
         batch: int | None = None,
         recorded: bool = True,
-    ) -> Step:
-        """Begin a statement.
+    ) -> Step | None:
+        """Begin a statement; None when it is nobody's.
 
-        `in_transaction`: one is open before it. `usable`: it is not a failed one. `recorded`: it becomes a
-        span.
+        `in_transaction`: one is open before it. `usable`: it is not a failed one. `database` says its name,
+        asked once for a connection. `recorded`: it becomes a span.
         """
         request = current()
         tagging = self._taggings.get(connection)
         if tagging is None:
-            tagging = self._taggings[connection] = Tagging()
-        statement = examine(text)
-        tag = tagging.wanted(request, statement, in_transaction=in_transaction)
+            if request is None:
+                return None
+            tagging = self._taggings[connection] = Tagging(database())
         exchange = begin(request) if recorded and request is not None else None
-        return Step(text, statement, tagging, tag if usable else None, exchange, parameters, database, batch)
+        step = Step(text, parameters, tagging, None, exchange, batch)
+        tag = tagging.wanted(request, step.statement, in_transaction=in_transaction)
+        if usable:
+            step.tag = tag
+        return step
 
     def forget(self, connection: Any) -> None:
         """Take note that a connection's tag may be gone."""

@@ -6,13 +6,12 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-
 from flux.recorder import failure, mask
 from flux.recorder.body import Body
 from flux.recorder.exchange import Exchange, begin, fingerprint_of
 from flux.recorder.fault import failing_open
 from flux.recorder.identity import traceparent
+from flux.recorder.record import Record
 
 Pairs = Iterable[tuple[str, str]]
 """Headers."""
@@ -27,13 +26,13 @@ class Call:
         "_done",
         "_exchange",
         "_method",
-        "_span",
+        "_record",
         "_url",
         "request_body",
         "response_body",
     )
 
-    def __init__(self, exchange: Exchange, method: str, url: str, headers: Pairs) -> None:
+    def __init__(self, exchange: Exchange, record: Record, method: str, url: str, headers: Pairs) -> None:
         settings = exchange.recorder.settings
         self._exchange = exchange
         self._method = method.upper()
@@ -54,13 +53,8 @@ class Call:
         self._content = _content_of(by_name)
         self._answer = ("", "")
         self._done = False
-        self._span: Span = exchange.recorder.tracer.start_span(
-            self._method,
-            context=exchange.request.context,
-            kind=SpanKind.CLIENT,
-            attributes=attributes,
-            start_time=exchange.started_ns,
-        )
+        self._record = record
+        record.attributes = attributes
         self.request_body = Body(settings.body_bytes_max)
         """What is sent."""
         self.response_body = Body(settings.body_bytes_max)
@@ -69,21 +63,19 @@ class Call:
     def mark(self, headers: MutableMapping[str, str]) -> None:
         """Add `traceparent`, unless the application's own tracing did."""
         if not any(name.lower() == "traceparent" for name in headers):
-            headers["traceparent"] = traceparent(
-                self._span.get_span_context(), self._exchange.request.sampled
-            )
+            headers["traceparent"] = traceparent(self._record, self._exchange.request.sampled)
 
     def answered(self, status: int, headers: Pairs) -> None:
         """Take note of the beginning of the response."""
         with failing_open("an outbound response"):
-            self._span.set_attribute("http.response.status_code", status)
+            self._record.set("http.response.status_code", status)
             by_name = mask.headers(headers, self._exchange.recorder.settings)
             for name, values in by_name.items():
-                self._span.set_attribute(f"http.response.header.{name}", values)
+                self._record.set(f"http.response.header.{name}", values)
             self._answer = _content_of(by_name)
             if status >= 400:
-                self._span.set_status(Status(StatusCode.ERROR))
-                self._span.set_attribute("error.type", str(status))
+                self._record.failed = ""
+                self._record.set("error.type", str(status))
 
     def plain(self) -> None:
         """Take note that the response's body was seen after it was unpacked."""
@@ -98,25 +90,28 @@ class Call:
             settings = self._exchange.recorder.settings
             sent = self.request_body.text(*self._content, settings)
             if sent is not None:
-                self._span.set_attribute("flux.request.body", sent)
+                self._record.set("flux.request.body", sent)
             answer = self.response_body.text(*self._answer, settings)
             if answer is not None:
-                self._span.set_attribute("flux.response.body", answer)
+                self._record.set("flux.response.body", answer)
             fingerprint = fingerprint_of(f"{self._method} {self._url}\n{sent or ''}")
             target = f"{self._method} {self._url.partition('?')[0]}"
             occurrence = self._exchange.request.next_occurrence("http", target, fingerprint)
-            self._span.set_attribute("flux.exchange.fingerprint", fingerprint)
-            self._span.set_attribute("flux.exchange.occurrence", occurrence)
+            self._record.set("flux.exchange.fingerprint", fingerprint)
+            self._record.set("flux.exchange.occurrence", occurrence)
             if error is not None:
-                failure.record(self._span, error)
-            self._span.end()
+                failure.note(self._record, error)
+            self._record.end()
+            self._exchange.recorder.waiting.put(self._record)
 
 
 def called(method: str, url: str, headers: Pairs) -> Call | None:
     """Begin a call of the request in force; None outside one."""
     with failing_open("an outbound call"):
         exchange = begin()
-        return Call(exchange, method, url, headers) if exchange is not None else None
+        record = exchange.open(method.upper()) if exchange is not None else None
+        if exchange is not None and record is not None:
+            return Call(exchange, record, method, url, headers)
     return None
 
 

@@ -108,7 +108,9 @@ def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
             pass
 
     def take(body: bytes, headers: dict[str, str]) -> None:
-        request = ExportTraceServiceRequest.FromString(gzip.decompress(body))
+        request = ExportTraceServiceRequest.FromString(
+            gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+        )
         collector.dropped += int(headers.get("x-flux-dropped", 0))
         collector.headers.append(headers)
         for of_resource in request.resource_spans:

@@ -11,11 +11,15 @@ from flux import recorder
 from flux.recorder import mask
 from flux.recorder.body import Body
 from flux.recorder.database.asyncpg import Filter
-from flux.recorder.identity import request_id_from
+from flux.recorder.identity import identity
 from flux.recorder.settings import Settings
 from flux.recorder.statement import examine
 
 SETTINGS = Settings("shop")
+
+
+def request_id_from(headers: dict[str, str]) -> str:
+    return identity(headers.get("x-request-id", ""), headers.get("traceparent", ""))[0]
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ def test_two_requests_in_one_transaction(shop: Shop) -> None:
         with recorder.request("two") as two:
             connection.execute(INSERT, (f"{prefix}2", two.request_id))
         connection.execute(INSERT, (f"{prefix}3", one.request_id))
-    shop.right(prefix, 3)
-    assert [change.actor for change in shop.changes(prefix)] == ["anna", None, "anna"]
+    changes = shop.right(prefix, 3)
+    assert [change.actor for change in changes] == ["anna", None, "anna"]
 
 
 def test_several_statements_in_one_text(shop: Shop) -> None:
@@ -121,6 +121,18 @@ def test_several_statements_in_one_text(shop: Shop) -> None:
         client.execute(text, [f"{prefix}2", request.request_id, "x%y"])
         assert [made.fetchone() for made in client.results() if made.description] == [(7,), ("%x%y",)]
     shop.right(prefix, 2)
+
+
+def test_values_of_a_tag_that_look_like_placeholders_or_end_a_text(shop: Shop) -> None:
+    prefix = shop.prefix()
+    evil = "', true); drop table orders; select ('$3"
+    with psycopg.connect(shop.database.dsn) as connection:
+        for number, text in enumerate((INSERT, INSERT + "; select 1")):
+            with recorder.request("job", request_id=f"$2-{number}", actor=evil) as request:
+                psycopg.ClientCursor(connection).execute(text, (f"{prefix}{number}", request.request_id))
+                connection.commit()
+    changes = shop.right(prefix, 2)
+    assert [change.actor for change in changes] == [evil, evil]
 
 
 def test_many_copies_and_streams(shop: Shop) -> None:
