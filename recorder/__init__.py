@@ -19,8 +19,7 @@ try:
     import opentelemetry.sdk.resources  # noqa: F401 (only whether it is there)
 except ImportError as error:
     raise ImportError(
-        "flux.recorder needs OpenTelemetry's SDK, which is not installed\n"
-        "pip install 'flux-ledger[recorder]'"
+        "flux.recorder needs OpenTelemetry's SDK, which is not installed\npip install 'flux-ledger[recorder]'"
     ) from error
 
 from flux.recorder.ambient import current

@@ -131,9 +131,9 @@ def test_the_one_that_keeps_us_waiting_longest_gives_way(tmp_path: Path) -> None
             each.setblocking(False)
             with pytest.raises(BlockingIOError):
                 each.recv(1)
+        assert shelf.meter.read().exports_refused == {"503": 1}
         for each in slow:
             each.close()
-        assert shelf.meter.read().exports_refused == {"503": 1}
 
 
 def test_foreign_exchanges_are_counted(shelf: Shelf) -> None:

@@ -160,6 +160,7 @@ def check(path: Path, whole: list[tuple[Any, ...]]) -> None:
 
 @pytest.mark.crash
 @pytest.mark.parametrize("kind", ["error", "crash"])
+@pytest.mark.timeout(3600)
 def test_a_fault_at_each_step(tmp_path: Path, watched: Callable[[Steps], None], kind: Kind) -> None:
     start, whole = create_ledger(tmp_path / "start"), tmp_path / "whole"
     capture(start, BEFORE)
