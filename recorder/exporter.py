@@ -111,6 +111,8 @@ class Exporter:
             self._pass_on(*spans)
             if self._stopping.is_set():
                 return
+            if len(self._waiting) < BATCH_SPANS_MAX and not flushing:
+                break  # the rest waits for company: a batch costs more than its spans
         if flushing and not len(self._waiting) and self._kept is None:
             self._flushing.clear()
             self._idle.set()

@@ -41,17 +41,12 @@ def encoded_headers(
         else:
             found[key] = [shown]
     encoded = [
-        _header(side, key, values[0])
-        if len(values) == 1 and len(values[0]) <= otlp.CACHED_CHARS_MAX
+        otlp.list_of_one(f"http.{side}.header.{key}", values[0])
+        if len(values) == 1
         else otlp.attribute(f"http.{side}.header.{key}", values)
         for key, values in found.items()
     ]
     return encoded, (found.get("content-type", [""])[-1], found.get("content-encoding", [""])[-1])
-
-
-@lru_cache(maxsize=otlp.CACHED)
-def _header(side: str, name: str, value: str) -> bytes:
-    return otlp.attribute(f"http.{side}.header.{name}", [value])
 
 
 @lru_cache(maxsize=otlp.CACHED)

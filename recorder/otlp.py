@@ -16,10 +16,10 @@ from typing import Any
 from flux.recorder.record import Record
 from flux.recorder.settings import ATTRIBUTES_MAX
 
-CACHED_CHARS_MAX = 64
-"""Of a value whose encoded attribute is kept: a name of a host or a type comes again, a text does not."""
+SHORT = 100
+"""Bytes of a value whose length, and those of the messages around it, are one byte each."""
 CACHED = 1024
-"""Attributes whose encoding is kept; with `CACHED_CHARS_MAX` about 300 KiB."""
+"""Names and numbers whose encoding is kept, some 100 KiB."""
 
 _TIMES = struct.Struct("<BQBQ").pack
 _TIME = struct.Struct("<BQ").pack
@@ -55,21 +55,27 @@ def text(tag: bytes, value: str) -> bytes:
 
 def attribute(name: str, value: Any, tag: bytes = b"\x4a") -> bytes:
     """Return a KeyValue (key 1, value 2); Span.attributes is 9, an event's and a resource's other fields."""
-    kind = type(value)
-    if kind is str:
-        if len(value) <= CACHED_CHARS_MAX:
-            return _short(name, value, tag)
-        return _text_attribute(name, value, tag)
-    return message(tag, _key(name) + message(b"\x12", _any(value)))
+    if type(value) is str:
+        data = value.encode("utf-8", "replace")
+        size = len(data)
+        if size <= SHORT:
+            content = _key(name) + bytes((0x12, size + 2, 0x0A, size)) + data
+        else:
+            content = _key(name) + message(b"\x12", message(b"\x0a", data))
+    else:
+        content = _key(name) + message(b"\x12", _any(value))
+    return tag + varint(len(content)) + content
 
 
-@lru_cache(maxsize=CACHED)
-def _short(name: str, value: str, tag: bytes) -> bytes:
-    return _text_attribute(name, value, tag)
-
-
-def _text_attribute(name: str, value: str, tag: bytes) -> bytes:
-    return message(tag, _key(name) + message(b"\x12", text(b"\x0a", value)))
+def list_of_one(name: str, value: str) -> bytes:
+    """Return a span's attribute that is a list of one text, as most headers are."""
+    data = value.encode("utf-8", "replace")
+    size = len(data)
+    if size > SHORT:
+        return attribute(name, [value])
+    head = bytes((0x12, size + 6, 0x2A, size + 4, 0x0A, size + 2, 0x0A, size))
+    content = _key(name) + head + data
+    return b"\x4a" + varint(len(content)) + content
 
 
 @lru_cache(maxsize=CACHED)
