@@ -17,6 +17,7 @@ from flux.cli.redaction import find_policy
 from flux.cli.render import Format, Rows, Target, write_rows, write_text
 from flux.cli.settings import source_dsn
 from flux.cli.setup import chosen_source
+from flux.cli.story import Look
 from flux.cli.window import open_reader, target
 from flux.model.errors import FluxError, Unreachable, UsageError
 from flux.model.lsn import lsn_text
@@ -52,7 +53,8 @@ def status(
         raise UsageError(f"nothing is captured into the ledger {folder} yet", hint="run `flux init`")
     found = [read_status(folder, one, source_dsn(dsn).value) for one in listed]
     if where.format is Format.TABLE:
-        write_text((line for one in found for line in _status_lines(one, where)), where)
+        look = Look(zone=where.zone, colour=where.colour)
+        write_text((line for one in found for line in status_lines(one, look)), where)
         return
     documents = [_status_document(one) for one in found]
     write_rows(Rows(tuple(documents[0]), [tuple(document.values()) for document in documents]), where)
@@ -67,14 +69,15 @@ def _status_document(one: Status) -> dict[str, Any]:
     return document
 
 
-def _status_lines(one: Status, where: Target) -> Iterator[str]:
+def status_lines(one: Status, look: Look) -> Iterator[str]:
+    """Yield what is known of a source: its state, position, lag, rates, slot and last error."""
     at = datetime.fromtimestamp(one.at_us / 1e6, UTC) if one.at_us else None
     style = console.GREEN if one.state == "streaming" else console.YELLOW
     process = f" (process {one.pid})" if one.running else ""
-    yield f"{console.escape(one.source)}: {console.paint(one.state, style, colour=where.colour)}{process}\n"
+    yield f"{console.escape(one.source)}: {console.paint(one.state, style, colour=look.colour)}{process}\n"
     lines: list[tuple[str, str]] = []
     if at is not None:
-        clock = at.astimezone(where.zone).strftime("%Y-%m-%d %H:%M:%S")
+        clock = at.astimezone(look.zone).strftime("%Y-%m-%d %H:%M:%S")
         lines.append(("position", f"{lsn_text(one.commit_lsn)}, commit of {clock}"))
     elif one.state == "never":
         lines.append(("position", "nothing captured yet; run `flux up`"))
@@ -89,7 +92,7 @@ def _status_lines(one: Status, where: Target) -> Iterator[str]:
         lines.append(("requests", _requests(one)))
     style = console.YELLOW if one.slot_in_danger else console.GREEN
     slot = console.paint(
-        one.slot_health, style if one.slot_health in _HEALTHY else console.RED, colour=where.colour
+        one.slot_health, style if one.slot_health in _HEALTHY else console.RED, colour=look.colour
     )
     kept = f", the server keeps {size(one.slot_retained_bytes)} for it" if one.slot_retained_bytes else ""
     left = one.slot_safe_bytes

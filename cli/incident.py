@@ -172,7 +172,7 @@ def _rows(documents: list[Document], goal: Target) -> Rows:
         (
             one["incident"],
             one["state"],
-            _route(one),
+            route_of(one),
             one["error_type"] or ", ".join(map(str, one["statuses"])),
             one["error_location"] or "unknown",
             one["count"],
@@ -185,13 +185,14 @@ def _rows(documents: list[Document], goal: Target) -> Rows:
     return Rows(names, records)
 
 
-def _route(one: Document) -> str:
+def route_of(one: Document) -> str:
+    """Return `POST /checkout`."""
     return " ".join(part for part in (one["method"], one["route"]) if part) or "(unnamed)"
 
 
 def incident_lines(one: Document, look: Look) -> Iterator[str]:
     """Yield the lines of an incident."""
-    title = f"{_route(one)}  {one['error_type'] or ', '.join(map(str, one['statuses']))}"
+    title = f"{route_of(one)}  {one['error_type'] or ', '.join(map(str, one['statuses']))}"
     yield (
         look.paint(console.escape(title), console.BOLD) + f"  {one['state']}  incident {one['incident']}\n\n"
     )

@@ -60,6 +60,7 @@ COMMANDS: dict[str, str | dict[str, str]] = {
     "why": "flux.cli.why:why",
     "trace": "flux.cli.trace:trace",
     "incident": {"list": "flux.cli.incident:list_", "show": "flux.cli.incident:show"},
+    "tui": "flux.tui.command:tui",
     "sql": "flux.cli.query:sql",
     "ledger": {"info": "flux.cli.ledger:info", "compact": "flux.cli.ledger:compact"},
     "config": {"show": "flux.cli.config:show"},

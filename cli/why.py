@@ -32,6 +32,7 @@ TEXT_WIDTH = 90
 """Letters of a line of a suggestion."""
 NAMED_MAX = 3
 """Similar requests that are named."""
+CHANGES_TITLE, PREVIOUS_TITLE, SIMILAR_TITLE = "DATA CHANGES", "PREVIOUS", "SIMILAR"
 
 RequestArgument = Annotated[
     str,
@@ -100,22 +101,36 @@ def written(value: Any) -> Any:
 
 def why_lines(answer: Document, look: Look) -> Iterator[str]:
     """Yield the lines of the answer, each section under its heading."""
-    request = answer["request"]
-    ids = [request["request_id"], *(one["request_id"] for one in answer["previous"])]
-    names = Names([*ids, *((answer["similar"] or {}).get("request_ids") or ())])
-    yield request_line(request, names, look) + "\n\n"
-    went_well = request["failed"] is False
-    yield from _section("ROOT CAUSE", _cause(answer, look), look)
+    yield request_line(answer["request"], names_of(answer), look) + "\n\n"
+    for title, lines in why_sections(answer, look):
+        heading = look.paint(title.ljust(_WIDTH), console.BOLD)
+        for nth, line in enumerate(lines):
+            yield f"{' ' * _WIDTH if nth else heading}{line}".rstrip() + "\n"
+
+
+def names_of(answer: Document) -> Names:
+    """Return the short names of the requests in an answer."""
+    similar = (answer["similar"] or {}).get("request_ids") or ()
+    ids = [answer["request"]["request_id"], *(one["request_id"] for one in answer["previous"])]
+    return Names([*ids, *similar])
+
+
+def why_sections(answer: Document, look: Look) -> Iterator[tuple[str, list[str]]]:
+    """Yield the sections of the answer: title and lines. A change, and a previous value, is one line each."""
+    names = names_of(answer)
+    went_well = answer["request"]["failed"] is False
+    yield "ROOT CAUSE", list(_cause(answer, look)) or ["none"]
     if not went_well:
-        yield from _section("LOCATION", _location(answer, look), look)
+        yield "LOCATION", list(_location(answer, look)) or ["none"]
     if not went_well or answer["failed_sql"]:
-        yield from _section("FAILED SQL", _failed_sql(answer, look), look)
-    yield from _section("DATA CHANGES", _changes(answer["changes"], look), look)
-    yield from _section("PREVIOUS", _previous(answer["previous"], names, look), look)
+        yield "FAILED SQL", list(_failed_sql(answer, look)) or ["none"]
+    yield CHANGES_TITLE, list(_changes(answer["changes"], look)) or ["none"]
+    yield PREVIOUS_TITLE, list(_previous(answer["previous"], names, look)) or ["none"]
     if not went_well:
-        yield from _section("SIMILAR", _similar(answer["similar"], names, look), look, empty="unknown")
-        yield from _section("SUGGESTION", _suggestions(answer["suggestions"], look), look)
-    yield from _section("UNKNOWN", iter(map(console.escape, answer["unknown"])), look, empty="")
+        yield SIMILAR_TITLE, list(_similar(answer["similar"], names, look)) or ["unknown"]
+        yield "SUGGESTION", list(_suggestions(answer["suggestions"], look)) or ["none"]
+    if answer["unknown"]:
+        yield "UNKNOWN", [console.escape(one) for one in answer["unknown"]]
 
 
 def request_line(request: Mapping[str, Any], names: Names, look: Look) -> str:
@@ -129,15 +144,6 @@ def request_line(request: Mapping[str, Any], names: Names, look: Look) -> str:
     parts += [console.escape(version), look.clock(request["at"]) if request["at"] else ""]
     parts.append(look.paint(names.request(request["request_id"]), console.CYAN))
     return "  ".join(part for part in parts if part)
-
-
-def _section(title: str, lines: Iterator[str], look: Look, *, empty: str = "none") -> Iterator[str]:
-    heading = look.paint(title.ljust(_WIDTH), console.BOLD)
-    count = 0
-    for count, line in enumerate(lines, 1):
-        yield f"{heading if count == 1 else ' ' * _WIDTH}{line}".rstrip() + "\n"
-    if not count and empty:
-        yield heading + empty + "\n"
 
 
 def _cause(answer: Document, look: Look) -> Iterator[str]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import duckdb
 import orjson
@@ -44,7 +44,7 @@ from flux.ledger.requests import QUIET_S
 from flux.ledger.shape import Shape
 from flux.ledger.shapes import relation_versions
 from flux.model.filter import Filter
-from flux.model.moment import Span
+from flux.model.moment import Moment, Span
 from flux.model.relation import Relation
 
 FEW_ROWS = 2000
@@ -105,6 +105,26 @@ class Ledger:
         """Return the moments of a request's first and last change. Raises as `request` does."""
         self._refresh()
         return naming.request_span(self._lake, naming.request(self._lake, prefix))
+
+    def time_of(self, lsn: int) -> datetime | None:
+        """Return the time of the newest commit up to a log position; None if there is none."""
+        self._refresh()
+        row = self._lake.execute(sql.text("ledger/reader/time_of.sql"), {"lsn": lsn}).fetchone()
+        return None if row is None else row[0]
+
+    def commit_beside(
+        self, relation: str, as_of: AsOf, step: Literal[-1, 1], *, source: str | None = None
+    ) -> tuple[Moment, datetime] | None:
+        """Return the commit that changed a table next after a moment, or last before it (`step` -1).
+
+        With its time; None if there is none.
+        """
+        owner, target = self._target(relation, source)
+        cut = self._cut(owner, as_of)
+        words = {"source": owner, "relation_id": target.relation_id, "lsn": cut.lsn, "step": step}
+        with failure.translated(self._place.root, "read"):
+            row = self._lake.execute(sql.text("ledger/reader/commit_beside.sql"), words).fetchone()
+        return None if row is None else (Moment(lsn=row[0]), row[1])
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -320,6 +340,17 @@ class Ledger:
         with failure.translated(self._place.root, "read"):
             return requests.incidents(self._lake, since=since, until=until, quiet_s=quiet_s)
 
+    def activity(
+        self, *, since: datetime | None = None, until: datetime | None = None, buckets: int = 60
+    ) -> pa.Table:
+        """Return how many requests there were, and failed, in equal parts of a window.
+
+        Parts without any are left out. Columns: `sql/ledger/requests/activity.sql`.
+        """
+        self._refresh()
+        with failure.translated(self._place.root, "read"):
+            return requests.activity(self._lake, since=since, until=until, buckets=buckets)
+
     # -- about the ledger -------------------------------------------------------------------------
 
     def gaps(self) -> pa.Table:
@@ -347,6 +378,10 @@ class Ledger:
     def path(self) -> Path:
         """The ledger's folder."""
         return self._place.root
+
+    def interrupt(self) -> None:
+        """Cut off the question that another thread is asking; it ends with an error."""
+        self._lake.interrupt()
 
     def close(self) -> None:
         """Let go of the memory; the ledger itself is not touched."""

@@ -116,6 +116,18 @@ def incidents(
     return lake.execute(_text("incidents"), words).to_arrow_table()
 
 
+def activity(
+    lake: duckdb.DuckDBPyConnection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    buckets: int,
+) -> pa.Table:
+    """Return how many requests there were, and failed, per part of a window."""
+    words = {"since": since, "until": until, "buckets": buckets}
+    return lake.execute(_text("activity"), words).to_arrow_table()
+
+
 def window(request: dict[str, Any]) -> tuple[datetime, datetime]:
     """Return when a request began and ended."""
     start: datetime = request["started_at"]

@@ -38,6 +38,6 @@ def test_every_command_says_what_it_is_for() -> None:
             assert parameter.help, f"{path} {parameter.name}"
 
 
-@pytest.mark.parametrize("later", ["undo", "replay", "resume", "bug", "tui", "verify", "erase"])
+@pytest.mark.parametrize("later", ["undo", "replay", "resume", "bug", "verify", "erase"])
 def test_what_is_not_there_yet_is_not_shown(later: str) -> None:
     assert later not in {path.rpartition(" ")[2] for path, _ in leaves(tree(), "flux")}

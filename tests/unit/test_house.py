@@ -149,7 +149,7 @@ def test_the_wheel_holds_every_module_and_every_sql_file(tmp_path: Path) -> None
         packed = {name for name in archive.namelist() if name.startswith("flux/")}
         licensed = any(name.endswith("/LICENSE") for name in archive.namelist())
     expected = {"flux/py.typed"}
-    for path in (*sources(), *(ROOT / "sql").rglob("*.sql")):
+    for path in (*sources(), *(ROOT / "sql").rglob("*.sql"), *(ROOT / "tui").glob("*.tcss")):
         parts = path.relative_to(ROOT).parts
         expected.add("/".join(("flux", *(parts if parts[0] != "package" else parts[1:]))))
     expected |= {f"{EXAMPLE.replace('.', '/')}/{path.name}" for path in SHOP.iterdir() if path.is_file()}

@@ -1,0 +1,1 @@
+"""The browser, driven by keys over real ledgers."""

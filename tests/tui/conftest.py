@@ -1,0 +1,134 @@
+"""What the tests of the browser share: ledgers made by hand, and a way to drive the app by keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from textual.pilot import Pilot
+
+from cli import checkout, shop
+from flux.tui.app import Browser
+from flux.tui.listing import Listing
+from flux.tui.view import View
+
+
+@pytest.fixture(scope="session")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger of `cli.shop`: rows of every kind, a gap; no test may change it."""
+    return shop.make(tmp_path_factory.mktemp("tui") / "ledger")
+
+
+@pytest.fixture(scope="session")
+def requests_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger of `cli.checkout`: requests of every kind; no test may change it."""
+    return checkout.make(tmp_path_factory.mktemp("tui") / "requests")
+
+
+Kind = TypeVar("Kind", bound=View)
+
+
+class Driver:
+    """Presses keys and reads what is on the screen."""
+
+    def __init__(self, pilot: Pilot[None], app: Browser) -> None:
+        self.pilot, self.app = pilot, app
+
+    @property
+    def view(self) -> View:
+        return self.app.view
+
+    def at(self, kind: type[Kind]) -> Kind:
+        """The view, which must be of a kind."""
+        view = self.app.view
+        assert isinstance(view, kind), view
+        return view
+
+    async def settle(self) -> None:
+        """Wait until nothing is asked any more and everything is drawn."""
+        for _ in range(50):
+            await self.pilot.pause()
+            busy = [worker for worker in self.app.workers if not worker.is_finished]
+            if not busy:
+                break
+            await self.app.workers.wait_for_complete(busy)
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
+
+    async def type(self, text: str) -> None:
+        """Type into a prompt and send it."""
+        for letter in text:
+            await self.pilot.press(KEYS.get(letter, letter))
+        await self.press("enter")
+
+    def pane(self, name: str) -> Listing:
+        return self.view.query_one(f"#{name}", Listing)
+
+    def text(self, name: str) -> str:
+        return self.pane(name).plain()
+
+    async def go_to(self, name: str, words: str) -> None:
+        """Walk down in a focused pane until the line has `words`, by keys alone."""
+        pane = self.pane(name)
+        assert self.view.focused is pane, f"{self.view.focused} is focused"
+        await self.press("g")
+        for _ in range(len(pane.lines)):
+            line = pane.current
+            if line is not None and words in line.draw(160).plain:
+                return
+            await self.pilot.press("j")
+        raise AssertionError(f"no line with {words}:\n{pane.plain()}")
+
+    def screen(self) -> str:
+        """What is drawn, as text."""
+        lines = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in line).rstrip() for line in lines)
+
+
+KEYS = {
+    " ": "space",
+    "/": "slash",
+    ":": "colon",
+    ".": "full_stop",
+    ",": "comma",
+    "-": "minus",
+    "=": "equals_sign",
+    ">": "greater_than_sign",
+    "<": "less_than_sign",
+    "_": "underscore",
+    "'": "apostrophe",
+    '"': "quotation_mark",
+    "*": "asterisk",
+    "(": "left_parenthesis",
+    ")": "right_parenthesis",
+}
+
+Drive = Callable[..., AbstractAsyncContextManager[Driver]]
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
+    """Runs the browser over a ledger, with its state and files in a folder of the test."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "FLUX_DSN", "DATABASE_URL", "FLUX_LEDGER", "PGHOST", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    monkeypatch.chdir(tmp_path)
+
+    @asynccontextmanager
+    async def run(path: Path, *, size: tuple[int, int] = (120, 40), **words: Any) -> AsyncIterator[Driver]:
+        app = Browser(path, zone=UTC, state=tmp_path / "state.json", **words)
+        async with app.run_test(size=size) as pilot:
+            driver = Driver(pilot, app)
+            await driver.settle()
+            yield driver
+
+    return run

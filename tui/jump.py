@@ -1,0 +1,67 @@
+"""Where a line leads to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flux.model.moment import Moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from flux.ledger.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The time cursor: a moment of the past."""
+
+    moment: Moment
+    at: datetime | None = None
+    """Its time, where it is known: what has no log position goes by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToIncident:
+    """To an incident, a row of `Ledger.incidents`."""
+
+    incident: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToRequest:
+    """To a request."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToExchange:
+    """To what a span asked of another service, or of the database."""
+
+    request_id: str
+    span: Span
+    nth: int
+    """Place of the span among the request's exchanges, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToTable:
+    """To a table."""
+
+    relation: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToRow:
+    """To a row, with the cursor on one of its changes."""
+
+    relation: str
+    key: str
+    source: str | None = None
+    lsn: int | None = None
+
+
+Jump = ToIncident | ToRequest | ToExchange | ToTable | ToRow

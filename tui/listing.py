@@ -1,0 +1,251 @@
+"""The one widget for lists and texts: lines with a cursor, drawn when they are seen.
+
+A line is drawn at the width there is, and only while it is visible, so a list may be as long as memory
+allows. New lines replace the old ones in one step, and the cursor stays on the line with the same mark:
+nothing flickers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from flux.tui.actions import LISTS, bindings
+from flux.tui.jump import Jump
+
+NEAR_END = 20
+"""Lines before the end at which more are asked for."""
+MEASURED_MAX = 2_000
+"""Lines that are measured for their width."""
+PLAIN_WIDTH = 160
+"""Columns of a line that is copied or searched, if it fits itself to its width."""
+_STEP = 8
+
+Draw = Callable[[int], Text]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: a text, or what draws it at a width; where it leads to; what it is known by."""
+
+    text: Text | Draw
+    jump: Jump | None = None
+    mark: Hashable = None
+
+    def draw(self, width: int) -> Text:
+        """Return it as it looks at a width."""
+        return self.text if isinstance(self.text, Text) else self.text(width)
+
+
+def ansi(text: str, jump: Jump | None = None, mark: Hashable = None) -> Line:
+    """Return a line of the command line's own: its values are escaped, so the only codes in it are ours."""
+    return Line(Text.from_ansi(text.rstrip("\n")), jump, mark)
+
+
+def lines_of(texts: Iterable[str]) -> list[Line]:
+    """Return the command line's lines, without jumps."""
+    return [ansi(one) for text in texts for one in text.split("\n")[: text.count("\n") or 1]]
+
+
+class Listing(ScrollView, can_focus=True):
+    """Lines with a cursor. `title` names the pane, `about` says in the help what it is for."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LISTS)]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"listing--cursor", "listing--header"}
+    DEFAULT_CSS = """
+    Listing { background: $background; scrollbar-size: 1 1; border: round $panel;
+        border-title-color: $text-muted; }
+    Listing:focus { border: round $accent; border-title-color: $text; }
+    Listing > .listing--cursor { background: $surface-lighten-2; }
+    Listing:focus > .listing--cursor { background: $accent-darken-2; }
+    Listing > .listing--header { text-style: bold; }
+    """
+
+    cursor: reactive[int] = reactive(0)
+
+    @dataclass
+    class Opened(Message):
+        """Enter, or a click, on a line."""
+
+        listing: Listing
+        line: Line
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another line."""
+
+        listing: Listing
+        line: Line | None
+
+    @dataclass
+    class NearEnd(Message):
+        """The cursor nears the last line."""
+
+        listing: Listing
+
+    def __init__(self, title: str, about: str, *, header: Draw | None = None, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.border_title = title
+        self.title = title
+        self.about = about
+        self.lines: Sequence[Line] = ()
+        self._header = header
+
+    # -- what is shown ----------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Line | None:
+        """The line under the cursor."""
+        return self.lines[self.cursor] if 0 <= self.cursor < len(self.lines) else None
+
+    def show(self, lines: Sequence[Line], *, at: Hashable = None) -> None:
+        """Show other lines; the cursor goes to the mark `at`, else it stays on the line with its mark."""
+        before = self.current
+        mark = at if at is not None else before.mark if before is not None else None
+        place = self.cursor
+        self.lines = lines
+        if mark is not None:
+            place = next((nth for nth, line in enumerate(lines) if line.mark == mark), place)
+        measured = [cell_len(line.text.plain) for line in lines[:MEASURED_MAX] if isinstance(line.text, Text)]
+        self.virtual_size = Size(max(measured, default=0), len(lines) + self._above)
+        self.set_reactive(Listing.cursor, max(0, min(place, len(lines) - 1)))
+        self._keep_in_sight()
+        self.refresh()
+        self.post_message(self.Moved(self, self.current))
+
+    def put_cursor(self, mark: Hashable) -> bool:
+        """Move the cursor to the first line with a mark; tell whether there is one."""
+        for nth, line in enumerate(self.lines):
+            if line.mark == mark:
+                self.cursor = nth
+                return True
+        return False
+
+    def find(self, words: str, step: int) -> bool:
+        """Move the cursor to the next line (`step` 1), or the one before (-1), that has `words`."""
+        count = len(self.lines)
+        for nth in range(1, count + 1):
+            place = (self.cursor + step * nth) % count
+            if words.lower() in self.lines[place].draw(PLAIN_WIDTH).plain.lower():
+                self.cursor = place
+                return True
+        return False
+
+    def plain(self) -> str:
+        """Return all lines as plain text."""
+        drawn = [self._header(PLAIN_WIDTH)] if self._header else []
+        drawn += [line.draw(PLAIN_WIDTH) for line in self.lines]
+        return "".join(text.plain.rstrip() + "\n" for text in drawn)
+
+    # -- drawing ----------------------------------------------------------------------------------
+
+    @property
+    def _above(self) -> int:
+        return 1 if self._header else 0
+
+    def render_line(self, y: int) -> Strip:
+        """Draw one line of the screen."""
+        width = self.scrollable_content_region.width
+        scroll_x, scroll_y = self.scroll_offset
+        if self._header and y == 0:
+            style = self.get_component_rich_style("listing--header", partial=True)
+            return self._strip(self._header(width), width, scroll_x, self.rich_style + style)
+        nth = y + scroll_y - self._above
+        if not 0 <= nth < len(self.lines):
+            return Strip.blank(width, self.rich_style)
+        style = self.rich_style
+        if nth == self.cursor:
+            style += self.get_component_rich_style("listing--cursor", partial=True)
+        return self._strip(self.lines[nth].draw(width), width, scroll_x, style)
+
+    def _strip(self, text: Text, width: int, scroll_x: int, style: Style) -> Strip:
+        strip = Strip(text.render(self.app.console)).apply_style(style)
+        return strip.crop_extend(scroll_x, scroll_x + width, style)
+
+    def watch_cursor(self, before: int, after: int) -> None:
+        """Draw what the cursor left and where it came to."""
+        if before == after:
+            return
+        self._keep_in_sight()
+        self.refresh()
+        self.post_message(self.Moved(self, self.current))
+        if after >= len(self.lines) - NEAR_END:
+            self.post_message(self.NearEnd(self))
+
+    def on_resize(self) -> None:
+        """Keep the cursor in sight."""
+        self._keep_in_sight()
+
+    def _keep_in_sight(self) -> None:
+        height = max(1, self.scrollable_content_region.height - self._above)
+        top = self.scroll_offset.y
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True)
+
+    # -- keys and mouse ---------------------------------------------------------------------------
+
+    def _go(self, place: int) -> None:
+        self.cursor = max(0, min(place, len(self.lines) - 1))
+
+    def action_down(self) -> None:
+        """Go a line down."""
+        self._go(self.cursor + 1)
+
+    def action_up(self) -> None:
+        """Go a line up."""
+        self._go(self.cursor - 1)
+
+    def action_page_down(self) -> None:
+        """Go a page down."""
+        self._go(self.cursor + max(1, self.scrollable_content_region.height - 2))
+
+    def action_page_up(self) -> None:
+        """Go a page up."""
+        self._go(self.cursor - max(1, self.scrollable_content_region.height - 2))
+
+    def action_first(self) -> None:
+        """Go to the first line."""
+        self._go(0)
+
+    def action_last(self) -> None:
+        """Go to the last line."""
+        self._go(len(self.lines) - 1)
+
+    def action_left(self) -> None:
+        """Scroll to the left."""
+        self.scroll_to(x=max(0, self.scroll_offset.x - _STEP), animate=False)
+
+    def action_right(self) -> None:
+        """Scroll to the right."""
+        self.scroll_to(x=self.scroll_offset.x + _STEP, animate=False)
+
+    def action_open(self) -> None:
+        """Follow the line."""
+        if self.current is not None:
+            self.post_message(self.Opened(self, self.current))
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the line; a second click follows it."""
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        place = offset.y + self.scroll_offset.y - self._above
+        if not 0 <= place < len(self.lines):
+            return
+        if place == self.cursor and event.chain > 1:
+            self.action_open()
+        self._go(place)

@@ -1,0 +1,238 @@
+"""What all views have in common: breadcrumb, time cursor, panes, questions, what can be taken away.
+
+A view asks in `load`, which is called when it appears, when the time cursor moves, and on Reload. A view
+that is left has its questions cancelled; when it is seen again with answers missing, or of another moment, it
+asks anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from flux.cli.console import escape
+from flux.cli.story import Look
+from flux.model.errors import FluxError, LedgerError
+from flux.model.moment import moment_text
+from flux.tui.jump import Cursor, ToRow
+from flux.tui.listing import Line, Listing
+
+if TYPE_CHECKING:
+    from flux.ledger import Ledger
+    from flux.tui.app import Browser
+
+Answer = TypeVar("Answer")
+WIDE = 110
+"""Columns from which on panes stand beside each other."""
+
+
+class View(Screen[None]):
+    """One screen of the browser."""
+
+    place: ClassVar[str]
+    """Its name in the table of actions."""
+    about: ClassVar[str]
+    """What it is for, as the help says."""
+
+    def __init__(self, *subject: Any) -> None:
+        super().__init__()
+        self._made_of = subject
+        self._seen: tuple[Cursor | None] | None = None
+        self._pending: set[str] = set()
+
+    # -- what a view is ---------------------------------------------------------------------------
+
+    @property
+    def crumb(self) -> str:
+        """Its part of the breadcrumb."""
+        return self.place.capitalize()
+
+    def panes(self) -> Iterable[Widget]:
+        """Return its panes, the main one first."""
+        raise NotImplementedError
+
+    def load(self) -> None:
+        """Ask for what it shows."""
+        raise NotImplementedError
+
+    def words(self) -> Sequence[str]:
+        """Return the command that gives the same answer, without `flux` and `--ledger`."""
+        raise NotImplementedError
+
+    def document(self) -> Any:
+        """Return what is shown, as JSON would have it."""
+        raise NotImplementedError
+
+    def text(self) -> str:
+        """Return what is shown as text."""
+        return "\n".join(pane.plain() for pane in self.query(Listing) if pane.display)
+
+    def subject(self) -> ToRow | str | None:
+        """Return what a mark is set on: a request id, a moment of a row, or nothing."""
+        return None
+
+    def search_for(self, words: str) -> None:
+        """Search: in the focused pane, unless the view has another way."""
+        self.browser.searched = words
+        self.find(1)
+
+    def again(self) -> View:
+        """Return a view of the same: a screen that was left cannot be shown again."""
+        return type(self)(*self._made_of)
+
+    search_title: ClassVar[str] = "Search"
+    search_hint: ClassVar[str] = "text in the focused pane; n and N go on"
+
+    @property
+    def search_value(self) -> str:
+        """What the search begins with."""
+        return self.browser.searched
+
+    # -- the frame --------------------------------------------------------------------------------
+
+    @property
+    def browser(self) -> Browser:
+        """The app."""
+        return self.app  # type: ignore[return-value]
+
+    @property
+    def look(self) -> Look:
+        """How values and times are drawn."""
+        return Look(zone=self.browser.zone, colour=True)
+
+    def compose(self) -> ComposeResult:
+        """Make the frame."""
+        yield Static(id="top", markup=False)
+        with Container(id="panes"):
+            yield from self.panes()
+        yield Static(id="trouble", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Focus the main pane."""
+        self.lay_out()
+
+    def on_screen_resume(self) -> None:
+        """Ask, if what is shown is missing or of another moment."""
+        self.draw_top()
+        self.lay_out()
+        if self._seen != (self.browser.cursor,) or self._pending:
+            self.reload()
+
+    def on_screen_suspend(self) -> None:
+        """Let go of questions whose answers nobody sees."""
+        self.workers.cancel_node(self)
+
+    def reload(self) -> None:
+        """Ask again."""
+        self._seen = (self.browser.cursor,)
+        self._pending.clear()
+        self.show_trouble(None)
+        self.draw_top()
+        self.load()
+
+    def draw_top(self) -> None:
+        """Draw the breadcrumb and the time cursor."""
+        crumbs = [view.crumb for view in self.browser.views]
+        cursor = self.browser.cursor
+        moment = "now" if cursor is None else moment_text(cursor.moment, self.browser.zone)
+        if cursor is not None and cursor.at is not None:
+            moment = self.look.clock(cursor.at)
+        right = f" as of {moment} "
+        left = " › ".join(escape(crumb) for crumb in crumbs)
+        room = max(8, self.app.size.width - len(right) - 2)
+        if len(left) > room:
+            left = "…" + left[-(room - 1) :]
+        text = Text(f" {left}".ljust(room + 2), "bold", no_wrap=True, end="")
+        text.append(right, "" if cursor is None else "bold reverse")
+        self.query_one("#top", Static).update(text)
+
+    def show_trouble(self, error: FluxError | None) -> None:
+        """Show what failed, why, and what to do next; None takes it away."""
+        place = self.query_one("#trouble", Static)
+        place.display = error is not None
+        if error is not None:
+            place.update(told(error))
+
+    def lay_out(self) -> None:
+        """Lay the panes out: beside each other where there is room, else one above the other."""
+        is_wide = self.app.size.width >= WIDE
+        self.set_class(not is_wide, "-narrow")
+        for pane in self.query(".left"):
+            pane.styles.width = f"{self.browser.layout_kept.split}%" if is_wide else "100%"
+
+    def on_resize(self) -> None:
+        """Lay the panes out anew."""
+        self.lay_out()
+        self.draw_top()
+
+    # -- questions --------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        question: Callable[[Ledger], Answer],
+        answered: Callable[[Answer], None],
+        *,
+        name: str = "main",
+    ) -> None:
+        """Ask in the desk's thread; the newest question of a name takes the place of the one before."""
+        self._pending.add(name)
+        self.run_worker(self._asked(name, question, answered), name=name, group=name, exclusive=True)
+
+    async def _asked(
+        self, name: str, question: Callable[[Ledger], Answer], answered: Callable[[Answer], None]
+    ) -> None:
+        try:
+            answer = await self.browser.desk.ask(question)
+        except FluxError as error:
+            self._pending.discard(name)
+            if error.exit_code == LedgerError.exit_code and self.browser.view is self:
+                self.browser.show_ledger_trouble(error)
+            else:
+                self.show_trouble(error)
+            return
+        self._pending.discard(name)
+        answered(answer)
+
+    # -- moving -----------------------------------------------------------------------------------
+
+    @property
+    def listing(self) -> Listing | None:
+        """The focused list, else the first one."""
+        focused = self.focused
+        if isinstance(focused, Listing):
+            return focused
+        found = list(self.query(Listing))
+        return found[0] if found else None
+
+    def find(self, step: int) -> None:
+        """Go to the next match of what was searched for."""
+        words, listing = self.browser.searched, self.listing
+        if words and listing is not None and not (listing.lines and listing.find(words, step)):
+            self.notify(f"not here: {escape(words)}", markup=False)
+
+    def on_listing_opened(self, message: Listing.Opened) -> None:
+        """Follow a line."""
+        self.opened(message.line)
+
+    def opened(self, line: Line) -> None:
+        """Follow a line to where it leads."""
+        if line.jump is not None:
+            self.browser.open(line.jump)
+
+
+def told(error: FluxError) -> Text:
+    """Return an error: what, why, what to do next."""
+    text = Text(escape(error.what), "bold red")
+    if error.why:
+        text.append(f"\n  why: {escape(error.why)}", "")
+    if error.hint:
+        text.append(f"\n  hint: {escape(error.hint)}", "")
+    return text
