@@ -5,11 +5,12 @@
 #   make test       .venv with everything, the servers, then every test (ARGS='-k blame' picks some)
 #   make check      what CI runs: lint, types, contracts, test
 #   make bench      every benchmark; make bench-NAME one: cold, ingest, profile, freshness, memory,
-#                   ask, burden, recorder, storage, first_hour, debezium (needs Java; installs 200 MB of libraries)
+#                   ask, burden, recorder, storage, first_hour, tui, debezium (needs Java; installs 200 MB of libraries)
 #   make soak       kills, cuts and restarts under load for MINUTES=60, then 10,000 reads beside a writer; checked
 #                   against the database (`make test` does a little of each)
 #   make fuzz       damaged streams and messages for MINUTES=10, led by the decoder's code coverage; what it finds becomes
 #                   a seed that `make test` replays
+#   make docs     docs/CLI.md and docs/tui.md anew, the screens from a real terminal (tmux)
 #   make format     rewrite the sources as `make lint` wants them
 #   make clean      remove what the targets above made, but .venv
 
@@ -30,7 +31,7 @@ ROOMS := $(patsubst %/__init__.py,%,$(filter-out package/__init__.py,$(wildcard 
 COMPILE := @$(BIN)/python -m compileall -q $(ROOMS) package
 POSTGRES_15 := /usr/lib/postgresql/15
 
-.PHONY: install demo dev servers foreign test check bench soak fuzz lint format types contracts clean
+.PHONY: install demo dev servers foreign test check bench docs soak fuzz lint format types contracts clean
 
 install: .venv/.demo-installed
 
@@ -46,11 +47,17 @@ check:
 	./.ci/run
 
 # The figures of docs/PERFORMANCE.md; leave the machine alone meanwhile.
-BENCHES := cold ingest profile freshness memory ask burden recorder storage first_hour debezium
+BENCHES := cold ingest profile freshness memory ask burden recorder storage first_hour tui debezium
 bench: $(addprefix bench-,$(BENCHES))
 
 bench-%: dev servers
 	PYTHONPATH=tests $(BIN)/python bench/$*.py $(ARGS)
+
+docs: dev
+	@command -v tmux >/dev/null || ./.ci/apt tmux
+	$(BIN)/python -m flux.cli.reference > docs/CLI.md
+	$(BIN)/python -m flux.tui.reference docs/tui.md
+	PYTHONPATH=tests $(BIN)/python tests/tui/session.py docs/tui.md
 
 soak: MINUTES ?= 60
 soak: dev servers

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 EVERYWHERE = "everywhere"
 LISTS = "lists"
 """Any list or text: it moves its own cursor."""
+GRIDS = "tables of data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,15 @@ ACTIONS = (
     Action("narrower", ("minus",), "Narrower", "Make the left pane narrower; it is remembered."),
     Action("theme", ("T",), "Theme", "Choose the colours; they are remembered."),
     Action("reload", ("r",), "Reload", "Ask again."),
-    Action("quit", ("q", "ctrl+q"), "Quit", "Leave.", in_footer=True),
+    Action("quit", ("q", "ctrl+q"), "Quit", "Leave."),
     Action("down", ("down", "j"), "Down", "The next line.", (LISTS,)),
     Action("up", ("up", "k"), "Up", "The line before.", (LISTS,)),
     Action("page_down", ("pagedown", "ctrl+d"), "Page down", "A page on.", (LISTS,)),
     Action("page_up", ("pageup", "ctrl+u"), "Page up", "A page back.", (LISTS,)),
     Action("first", ("home", "g"), "First", "The first line.", (LISTS,)),
     Action("last", ("end", "G"), "Last", "The last line.", (LISTS,)),
-    Action("left", ("left", "h"), "Left", "Scroll to the left.", (LISTS,)),
-    Action("right", ("right", "l"), "Right", "Scroll to the right.", (LISTS,)),
+    Action("left", ("left", "h"), "Left", "In a table of data: the column to the left.", (GRIDS,)),
+    Action("right", ("right", "l"), "Right", "In a table of data: the column to the right.", (GRIDS,)),
     Action(
         "open", ("enter",), "Open", "Follow the line: to its request, row, exchange or table.", (LISTS,), True
     ),

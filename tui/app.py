@@ -84,6 +84,15 @@ class Browser(App[None]):
         kept.write(self._state, self.layout_kept)
         self.desk.close()
 
+    def _fatal_error(self) -> None:
+        """End: Textual would print the frames' variables, and they hold values of rows. See `failure`."""
+        self._close_messages_no_wait()
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the app before its time: a bug of ours."""
+        return self._exception
+
     @property
     def views(self) -> list[View]:
         """The trail: the views from the first one to the one that is seen."""

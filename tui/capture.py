@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ class Capture(View):
         ]
         self.query_one("#info", Listing).show(facts)
         self._pending.add("status")
-        self.run_worker(self._ask_server(path), group="status", exclusive=True)
+        self.begin(partial(self._ask_server, path), "status")
 
     async def _ask_server(self, path: Path) -> None:
         """Ask in a thread of its own: the server may take its time."""

@@ -52,12 +52,15 @@ def tui(
         raise UsageError("flux tui needs a terminal", hint="for scripts: flux incident list --json")
     from flux.tui.app import Browser
 
-    Browser(
+    browser = Browser(
         None if ledger is None else Path(ledger),
         start=jump_to(start) if start is not None else None,
         as_of=as_of,
         dsn=source_dsn(dsn).value,
-    ).run(mouse=mouse)
+    )
+    browser.run(mouse=mouse)
+    if browser.failure is not None:
+        raise browser.failure
 
 
 def jump_to(word: str) -> Jump:

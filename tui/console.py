@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -157,7 +158,7 @@ class Console(View):
 
     def _show(self, answer: pa.Table) -> None:
         self.answer = answer.slice(0, ROWS_MAX)
-        self.run_worker(self._draw(answer), group="draw", exclusive=True)
+        self.begin(partial(self._draw, answer), "draw")
 
     async def _draw(self, answer: pa.Table) -> None:
         grid = self.query_one("#answer", Grid)

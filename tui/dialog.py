@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from flux.model.errors import FluxError, LedgerDamaged, LedgerLocked, LedgerMissing
-from flux.tui.actions import EVERYWHERE, LISTS, of
+from flux.tui.actions import EVERYWHERE, GRIDS, LISTS, of
 from flux.tui.listing import Listing
 
 if TYPE_CHECKING:
@@ -113,7 +113,12 @@ def help_text(view: View) -> Iterator[Text]:
     focused = view.focused
     if isinstance(focused, Listing):
         yield Text(f"{focused.title}\n", "bold").append(f"{focused.about}\n\n", "not bold")
-    for where, title in ((view.place, "Here"), (LISTS, "In a list"), (EVERYWHERE, "Everywhere")):
+    for where, title in (
+        (view.place, "Here"),
+        (LISTS, "In a list"),
+        (GRIDS, "In a table of data"),
+        (EVERYWHERE, "Everywhere"),
+    ):
         found = list(of(where))
         if not found:
             continue

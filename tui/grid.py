@@ -21,7 +21,7 @@ from textual_fastdatatable import ArrowBackend, DataTable
 
 from flux.cli.cell import WIDTH_MAX, cell_text
 from flux.cli.console import escape
-from flux.tui.actions import LISTS, bindings
+from flux.tui.actions import GRIDS, LISTS, bindings
 
 MEASURED_MAX = 200
 """Rows that are measured for the width of their columns; wider values are cut."""
@@ -58,7 +58,7 @@ class _Escaped(ArrowBackend):
 class _Table(DataTable, inherit_bindings=False):
     """The table itself, with the keys of all lists."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LISTS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LISTS), *bindings(GRIDS)]
 
     def action_down(self) -> None:
         """Go a row down."""

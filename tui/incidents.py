@@ -57,13 +57,13 @@ class Incidents(View):
 
     def panes(self) -> Iterable[Widget]:
         """Return the timeline and the table."""
+        yield Timeline(id="timeline")
         yield Listing(
             "Incidents",
             "One line an incident. Enter shows its requests and rows.",
             header=lambda width: heading(_COLUMNS, width),
             id="incidents",
         )
-        yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
         """Focus the table."""
@@ -105,7 +105,7 @@ class Incidents(View):
 
     def _drawn(self, one: Document) -> Any:
         rows = self._rows.get(_mark(one))
-        error = one["error_type"] or ", ".join(map(str, one["statuses"] or ()))
+        error = (one["error_type"] or "").rpartition(".")[2] or ", ".join(map(str, one["statuses"] or ()))
         place = f" ({one['error_location']})" if one["error_location"] else ""
         cells = (
             ("open" if one["open"] else "quiet", RED if one["open"] else GREEN),
@@ -172,13 +172,30 @@ class Incident(View):
         lines = [Line(Text(names.request(one), CYAN), ToRequest(one), one) for one in reversed(ids)]
         self.query_one("#requests", Listing).show(lines)
 
-        def asked(ledger: Ledger) -> list[Document]:
-            return list(ledger.rows_of(ids, TOUCHED_MAX).to_pylist())
+        def asked(ledger: Ledger) -> tuple[list[Document], dict[str, str]]:
+            return list(ledger.rows_of(ids, TOUCHED_MAX).to_pylist()), ledger.request_titles(ids)
 
         self.ask(asked, self._show)
 
-    def _show(self, rows: list[Document]) -> None:
-        self.rows = rows
+    def _told_titles(self, titles: dict[str, str]) -> None:
+        """Add to each request what it was."""
+        ids = self.incident["request_ids"]
+        names = Names(ids)
+        self.query_one("#requests", Listing).show(
+            [
+                Line(
+                    Text(names.request(one), CYAN).append(f"  {escape(titles.get(one, ''))}", "default"),
+                    ToRequest(one),
+                    one,
+                )
+                for one in reversed(ids)
+            ]
+        )
+
+    def _show(self, answer: tuple[list[Document], dict[str, str]]) -> None:
+        self.rows, titles = answer
+        rows = self.rows
+        self._told_titles(titles)
         document = self.document()
         told = list(incident_lines(document, self.look))
         facts = [part for line in told for part in line.split("\n") if part]

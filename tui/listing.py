@@ -27,11 +27,12 @@ from flux.tui.jump import Jump
 
 NEAR_END = 20
 """Lines before the end at which more are asked for."""
-MEASURED_MAX = 2_000
-"""Lines that are measured for their width."""
+WRAPPED_MIN = 10
+"""Columns below which nothing is wrapped: there is no room to read in."""
 PLAIN_WIDTH = 160
 """Columns of a line that is copied or searched, if it fits itself to its width."""
-_STEP = 8
+CONTINUED = 2
+"""Columns by which the rest of a line that is wrapped is moved in."""
 
 Draw = Callable[[int], Text]
 
@@ -57,6 +58,34 @@ def ansi(text: str, jump: Jump | None = None, mark: Hashable = None) -> Line:
 def lines_of(texts: Iterable[str]) -> list[Line]:
     """Return the command line's lines, without jumps."""
     return [ansi(one) for text in texts for one in text.split("\n")[: text.count("\n") or 1]]
+
+
+def wrapped(line: Line, width: int) -> list[Line]:
+    """Return a line in as many as it needs; each leads where it leads."""
+    if not isinstance(line.text, Text) or width <= WRAPPED_MIN or line.text.cell_len <= width:
+        return [line]
+    indent = len(line.text.plain) - len(line.text.plain.lstrip(" ")) + CONTINUED
+    indent = min(indent, width // 3)
+    parts = line.text.divide([_break(line.text.plain, width)])
+    lines = [Line(parts[0], line.jump, line.mark)]
+    rest = parts[1]
+    while rest.plain.strip():
+        head, *others = rest.divide([_break(rest.plain, width - indent)])
+        lines.append(Line(Text(" " * indent, end="").append_text(head), line.jump, line.mark))
+        rest = others[0] if others else Text()
+    return lines
+
+
+def _break(text: str, width: int) -> int:
+    """Return where to break a text: after the last blank that fits, if it is not too far back."""
+    fitting, taken = 0, 0
+    for character in text:
+        taken += cell_len(character)
+        if taken > width:
+            break
+        fitting += 1
+    blank = text.rfind(" ", 0, fitting + 1)
+    return blank + 1 if fitting < len(text) and blank > fitting // 2 else max(1, fitting)
 
 
 class Listing(ScrollView, can_focus=True):
@@ -101,6 +130,9 @@ class Listing(ScrollView, can_focus=True):
         self.title = title
         self.about = about
         self.lines: Sequence[Line] = ()
+        """As they are drawn: what was too long for one line is several."""
+        self._whole: Sequence[Line] = ()
+        self._width = 0
         self._header = header
 
     # -- what is shown ----------------------------------------------------------------------------
@@ -115,12 +147,13 @@ class Listing(ScrollView, can_focus=True):
         before = self.current
         mark = at if at is not None else before.mark if before is not None else None
         place = self.cursor
-        self.lines = lines
+        self._whole = lines
+        self._width = self.scrollable_content_region.width
+        self.lines = [part for line in lines for part in wrapped(line, self._width)]
         if mark is not None:
-            place = next((nth for nth, line in enumerate(lines) if line.mark == mark), place)
-        measured = [cell_len(line.text.plain) for line in lines[:MEASURED_MAX] if isinstance(line.text, Text)]
-        self.virtual_size = Size(max(measured, default=0), len(lines) + self._above)
-        self.set_reactive(Listing.cursor, max(0, min(place, len(lines) - 1)))
+            place = next((nth for nth, line in enumerate(self.lines) if line.mark == mark), place)
+        self.virtual_size = Size(0, len(self.lines) + self._above)
+        self.set_reactive(Listing.cursor, max(0, min(place, len(self.lines) - 1)))
         self._keep_in_sight()
         self.refresh()
         self.post_message(self.Moved(self, self.current))
@@ -146,7 +179,7 @@ class Listing(ScrollView, can_focus=True):
     def plain(self) -> str:
         """Return all lines as plain text."""
         drawn = [self._header(PLAIN_WIDTH)] if self._header else []
-        drawn += [line.draw(PLAIN_WIDTH) for line in self.lines]
+        drawn += [line.draw(PLAIN_WIDTH) for line in self._whole]
         return "".join(text.plain.rstrip() + "\n" for text in drawn)
 
     # -- drawing ----------------------------------------------------------------------------------
@@ -158,21 +191,21 @@ class Listing(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Draw one line of the screen."""
         width = self.scrollable_content_region.width
-        scroll_x, scroll_y = self.scroll_offset
+        scroll_y = self.scroll_offset.y
         if self._header and y == 0:
             style = self.get_component_rich_style("listing--header", partial=True)
-            return self._strip(self._header(width), width, scroll_x, self.rich_style + style)
+            return self._strip(self._header(width), width, self.rich_style + style)
         nth = y + scroll_y - self._above
         if not 0 <= nth < len(self.lines):
             return Strip.blank(width, self.rich_style)
         style = self.rich_style
         if nth == self.cursor:
             style += self.get_component_rich_style("listing--cursor", partial=True)
-        return self._strip(self.lines[nth].draw(width), width, scroll_x, style)
+        return self._strip(self.lines[nth].draw(width), width, style)
 
-    def _strip(self, text: Text, width: int, scroll_x: int, style: Style) -> Strip:
+    def _strip(self, text: Text, width: int, style: Style) -> Strip:
         strip = Strip(text.render(self.app.console)).apply_style(style)
-        return strip.crop_extend(scroll_x, scroll_x + width, style)
+        return strip.crop_extend(0, width, style)
 
     def watch_cursor(self, before: int, after: int) -> None:
         """Draw what the cursor left and where it came to."""
@@ -185,7 +218,9 @@ class Listing(ScrollView, can_focus=True):
             self.post_message(self.NearEnd(self))
 
     def on_resize(self) -> None:
-        """Keep the cursor in sight."""
+        """Wrap the lines anew, and keep the cursor in sight."""
+        if self._width != self.scrollable_content_region.width:
+            self.show(self._whole)
         self._keep_in_sight()
 
     def _keep_in_sight(self) -> None:
@@ -224,14 +259,6 @@ class Listing(ScrollView, can_focus=True):
     def action_last(self) -> None:
         """Go to the last line."""
         self._go(len(self.lines) - 1)
-
-    def action_left(self) -> None:
-        """Scroll to the left."""
-        self.scroll_to(x=max(0, self.scroll_offset.x - _STEP), animate=False)
-
-    def action_right(self) -> None:
-        """Scroll to the right."""
-        self.scroll_to(x=self.scroll_offset.x + _STEP, animate=False)
 
     def action_open(self) -> None:
         """Follow the line."""

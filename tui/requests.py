@@ -39,7 +39,7 @@ _COLUMNS = (
     Column("REQUEST", 16, share=3),
     Column("CHANGES", 14, share=3),
     Column("ERROR", 12, share=2, from_width=110),
-    Column("ID", 12),
+    Column("ID", 12, from_width=90),
 )
 
 

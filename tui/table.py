@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -135,7 +136,7 @@ class Table(View):
 
     def _show(self, answer: _Answer) -> None:
         self.answer = answer
-        self.run_worker(self._draw(answer), group="draw", exclusive=True)
+        self.begin(partial(self._draw, answer), "draw")
 
     async def _draw(self, answer: _Answer) -> None:
         grid = self.query_one("#rows", Grid)

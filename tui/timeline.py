@@ -17,7 +17,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 class Timeline(Widget):
     """Three lines: requests, failed ones, and the time between first and last."""
 
-    DEFAULT_CSS = "Timeline { height: 5; dock: top; border: round $panel; border-title-color: $text-muted; }"
+    DEFAULT_CSS = "Timeline { border: round $panel; border-title-color: $text-muted; }"
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

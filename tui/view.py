@@ -7,7 +7,8 @@ asks anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rich.text import Text
@@ -16,6 +17,7 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
+from textual.worker import WorkType
 
 from flux.cli.console import escape
 from flux.cli.story import Look
@@ -184,7 +186,16 @@ class View(Screen[None]):
     ) -> None:
         """Ask in the desk's thread; the newest question of a name takes the place of the one before."""
         self._pending.add(name)
-        self.run_worker(self._asked(name, question, answered), name=name, group=name, exclusive=True)
+        self.begin(partial(self._asked, name, question, answered), name)
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Begin some work of this view; it takes the place of the one before of that name."""
+
+        async def run() -> None:
+            await work()
+
+        made: WorkType[None] = run
+        self.run_worker(made, name=name, group=name, exclusive=True)
 
     async def _asked(
         self, name: str, question: Callable[[Ledger], Answer], answered: Callable[[Answer], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
+from textual.worker import WorkerCancelled
 
 from cli import checkout, shop
 from flux.tui.app import Browser
@@ -29,6 +32,8 @@ def requests_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout.make(tmp_path_factory.mktemp("tui") / "requests")
 
 
+QUIET_ROUNDS = 2
+"""Rounds of the message loop without a question, after which nothing is under way."""
 Kind = TypeVar("Kind", bound=View)
 
 
@@ -50,13 +55,14 @@ class Driver:
 
     async def settle(self) -> None:
         """Wait until nothing is asked any more and everything is drawn."""
-        for _ in range(50):
+        quiet = 0
+        while quiet < QUIET_ROUNDS:
             await self.pilot.pause()
             busy = [worker for worker in self.app.workers if not worker.is_finished]
-            if not busy:
-                break
-            await self.app.workers.wait_for_complete(busy)
-        await self.pilot.pause()
+            quiet = 0 if busy else quiet + 1
+            for worker in busy:
+                with contextlib.suppress(WorkerCancelled):
+                    await worker.wait()
 
     async def press(self, *keys: str) -> None:
         for key in keys:
@@ -65,8 +71,8 @@ class Driver:
 
     async def type(self, text: str) -> None:
         """Type into a prompt and send it."""
-        for letter in text:
-            await self.pilot.press(KEYS.get(letter, letter))
+        await self.settle()
+        self.app.screen.query_one(Input).value = text
         await self.press("enter")
 
     def pane(self, name: str) -> Listing:
@@ -92,24 +98,6 @@ class Driver:
         lines = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in line).rstrip() for line in lines)
 
-
-KEYS = {
-    " ": "space",
-    "/": "slash",
-    ":": "colon",
-    ".": "full_stop",
-    ",": "comma",
-    "-": "minus",
-    "=": "equals_sign",
-    ">": "greater_than_sign",
-    "<": "less_than_sign",
-    "_": "underscore",
-    "'": "apostrophe",
-    '"': "quotation_mark",
-    "*": "asterisk",
-    "(": "left_parenthesis",
-    ")": "right_parenthesis",
-}
 
 Drive = Callable[..., AbstractAsyncContextManager[Driver]]
 
