@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from flux.ledger import Ledger
 
 Answer = TypeVar("Answer")
+INTERRUPT_INTERVAL_S = 0.05
+"""Between interruptions of a question that nobody waits for."""
 
 
 @dataclass(eq=False, slots=True)
@@ -96,6 +98,8 @@ class Desk:
             turn.drop()
             if self._running is turn:
                 self._interrupt()
+                # Between two statements there is nothing to interrupt: again, until the turn is over.
+                asyncio.get_running_loop().call_later(INTERRUPT_INTERVAL_S, self._drop, turn)
 
     def _interrupt(self) -> None:
         if self._ledger is not None:
