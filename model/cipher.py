@@ -4,7 +4,7 @@
     flux:enc:v1:<8 digits>:<base64url>;             AES-256-GCM (NIST SP 800-38D): nonce, ciphertext, tag
 
 The eight digits tell one key from another and say nothing else of it. The nonce is a keyed hash of the value
-(docs/decisions/0010): one value has one text, or the rows of a new baseline would all seem changed. Both hide
+(docs/decisions/0011): one value has one text, or the rows of a new baseline would all seem changed. Both hide
 the value and show which values are equal and how long an encrypted one is. Pure; no key is ever printed.
 """
 
