@@ -39,6 +39,10 @@ COMPRESSION = 1
 """Level of gzip: JSON shrinks to a fifth already, at a third of the default's time."""
 
 
+_CHANCE = random.Random()  # noqa: S311 -- for waits only
+"""Our own: the application may have seeded the shared one, and counts on its sequence."""
+
+
 class Exporter:
     """Empties the queue of one process."""
 
@@ -171,7 +175,7 @@ class Exporter:
             self._failures += 1
             wait = min(BACKOFF_S_MIN * 2 ** min(self._failures - 1, 10), BACKOFF_S_MAX)
             # Spread, so that the workers of one service do not come back all at once.
-            wait = max(answer.wait_s, wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = max(answer.wait_s, wait * _CHANCE.uniform(0.5, 1.0))
             self._retry_s = time.monotonic() + wait
             count("exports_failed")
             if answer.status in {401, 403, 404}:
