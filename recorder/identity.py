@@ -6,12 +6,11 @@ one is made. What a caller sends is taken up to 200 visible ASCII characters; an
 
 from __future__ import annotations
 
-import os
 import re
 
 from opentelemetry.trace import get_current_span
 
-from flux.recorder.record import Parent, Record
+from flux.recorder.record import Parent, Record, new_id
 
 REQUEST_ID_CHARS_MAX = 200
 """Of an id that comes from outside; a UUID has 36."""
@@ -35,14 +34,14 @@ def identity(given: str, traceparent: str) -> tuple[str, Parent]:
             remote=own.is_remote,
         )
     else:
-        parent = caller or Parent(os.urandom(16), b"", sampled=True, remote=False)
+        parent = caller or Parent(new_id(16), b"", sampled=True, remote=False)
     given = given.strip()
     if given and len(given) <= REQUEST_ID_CHARS_MAX and _VISIBLE.match(given):
         return given, parent
     if caller is not None:
         return caller.trace_id.hex(), parent
     # Of a trace that begins here, its id; below the application's own span, one more than its trace has.
-    return (os.urandom(16) if parent.span_id else parent.trace_id).hex(), parent
+    return (new_id(16) if parent.span_id else parent.trace_id).hex(), parent
 
 
 def _caller(text: str) -> Parent | None:

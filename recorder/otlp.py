@@ -139,5 +139,10 @@ def request(spans: Iterable[bytes], resource: Mapping[str, str], version: str) -
     """
     about = message(b"\x0a", b"".join([attribute(name, value, b"\x0a") for name, value in resource.items()]))
     scope = message(b"\x0a", text(b"\x0a", "flux.recorder") + text(b"\x12", version))
-    of_scope = scope + b"".join([message(b"\x12", each) for each in spans])
-    return message(b"\x0a", about + message(b"\x12", of_scope))
+    # Joined once: a batch is large, and each copy of it is memory that has to be got from the system.
+    parts = [scope]
+    for each in spans:
+        parts += (b"\x12", varint(len(each)), each)
+    of_scope = sum(map(len, parts))
+    head = about + b"\x12" + varint(of_scope)
+    return b"".join([b"\x0a", varint(len(head) + of_scope), head, *parts])

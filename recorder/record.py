@@ -8,6 +8,7 @@ sees a difference.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,16 @@ SERVER, CLIENT, CONSUMER = 2, 3, 5
 """Kinds of spans, as OTLP numbers them."""
 SPAN_BYTES = 1024
 """What a span is counted for beside its texts."""
+
+# Not `os.urandom`: a system call for each identifier, which must differ and need not be secret. Not the
+# module's own generator: the application may seed that.
+_draw = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_draw.seed)
+
+
+def new_id(size: int) -> bytes:
+    """Return an identifier of so many bytes: 16 of a trace, 8 of a span."""
+    return _draw.getrandbits(8 * size).to_bytes(size, "big")
 
 
 class Parent:
@@ -59,7 +70,7 @@ class Record:
         self.name = name
         self.kind = kind
         self.trace_id = trace_id
-        self.span_id = os.urandom(8)
+        self.span_id = new_id(8)
         self.parent_id = parent_id
         self.remote = False
         """Whether the parent is another process's span."""

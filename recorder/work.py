@@ -6,7 +6,6 @@ nothing.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -17,7 +16,7 @@ from flux.recorder.ambient import Request, clean, in_force
 from flux.recorder.fault import count, failing_open
 from flux.recorder.identity import identity
 from flux.recorder.life import active
-from flux.recorder.record import CONSUMER, Parent, Record
+from flux.recorder.record import CONSUMER, Parent, Record, new_id
 
 
 def opened(name: str, kind: int, request: Request, parent: Parent) -> None:
@@ -76,7 +75,7 @@ class request:  # noqa: N801 (reads as the statement it is)
 
     def __enter__(self) -> Request:
         given = clean(self._request_id) if self._request_id else ""
-        request = Request(given or secrets.token_hex(16), self._actor, dict(self._attributes))
+        request = Request(given or new_id(16).hex(), self._actor, dict(self._attributes))
         with failing_open("a job's identity"):
             headers = self._headers
             found, parent = identity(headers.get("x-request-id", ""), headers.get("traceparent", ""))

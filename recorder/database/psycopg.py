@@ -108,8 +108,9 @@ class _Driver:
             return None
         if connection.pgconn.pipeline_status:
             return None  # a simple query cannot go out there
+        both = command + b"; " + self._literal(tag_, connection).encode(connection.info.encoding)
         tagging.with_begin = None
-        return command + b"; " + self._literal(tag_, connection).encode(connection.info.encoding)
+        return both
 
     def _exec_both(self, connection: Any, commands: bytes) -> Any:
         """Send several statements as psycopg's `_exec_command` sends one; a generator, like it."""
@@ -163,7 +164,9 @@ class _Driver:
         text = tag.statement()
         for number, value in reversed(list(enumerate(tag_, 1))):
             # From the last on: a value may hold what looks like a placeholder.
-            text = text.replace(f"${number}", self._library.sql.quote(value, connection), 1)
+            plain = value.isascii() and "'" not in value and "\\" not in value
+            literal = f"'{value}'" if plain else self._library.sql.quote(value, connection)
+            text = text.replace(f"${number}", literal, 1)
         return text
 
     def _prefixed(self, step: Step, cursor: Any, query: Any, parameters: Any) -> str | None:
