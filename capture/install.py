@@ -154,9 +154,10 @@ def remove(connection: psycopg.Connection[Any], *, slots: tuple[str, ...] = ()) 
 
 def plugin_remedy(seen: database.Facts, probe: database.Plugin) -> str:
     """Return what makes the server load the plugin: the package, or the setting of newer minors."""
-    if "output_plugin_libraries" in probe.why or "not allowed" in probe.why:
+    if "may not be used as an output plugin" in probe.why:
+        # A list without quotes: in quotes PostgreSQL takes the three names for one.
         return (
-            "alter system set output_plugin_libraries = 'pgoutput, test_decoding, wal2json'; "
+            "alter system set output_plugin_libraries = pgoutput, test_decoding, wal2json; "
             "select pg_reload_conf(); or run: flux init --plugin pgoutput"
         )
     if "No such file" in probe.why or "could not access file" in probe.why:

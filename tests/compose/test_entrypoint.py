@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,10 @@ def test_nothing_listens_beyond_loopback(compose: dict[str, Any]) -> None:
 
 def test_the_image_of_flux_gets_every_room() -> None:
     ignored = (ROOT / "examples/compose/flux/Dockerfile.dockerignore").read_text().split()
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert rooms <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    folders = set(settings["tool"]["setuptools"]["package-dir"].values())
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} <= folders
+    assert folders <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

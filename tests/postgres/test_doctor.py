@@ -10,7 +10,8 @@ import pytest
 from flux.capture import doctor
 from flux.capture.doctor import Finding
 from postgres.stream import Source
-from servers import Database, NewServer, on
+from servers import Database, NewServer, eventually, on
+from servers.installation import find_installations
 
 TWO = on((15, "pgoutput"), (18, "pgoutput"))
 
@@ -117,6 +118,26 @@ def test_wal_level(new_server: NewServer) -> None:
     with server.connect() as connection:
         names = {entry.name: entry for entry in doctor.examine(connection)}
     assert names["wal_level"].sql == "alter system set wal_level = logical;"
+
+
+def test_the_remedy_for_a_denied_plugin_allows_it(new_server: NewServer) -> None:
+    (installation, *_) = [each for each in find_installations(18) if each.restricts_plugins]
+    settings = {"wal_level": "logical", "output_plugin_libraries": "pgoutput"}
+    server = new_server(installation, settings)
+    with server.connect() as connection:
+
+        def plugin() -> Finding:
+            (finding,) = [
+                entry for entry in doctor.examine(connection, plugin="wal2json") if entry.name == "plugin"
+            ]
+            return finding
+
+        remedy, _, other = plugin().sql.partition(" or run: ")
+        assert other == "flux init --plugin pgoutput"
+        for statement in remedy.split(";")[:2]:
+            connection.execute(statement)
+        # These wheels come without wal2json: allowed, it is not found.
+        assert eventually(lambda: plugin().level == "ok" or "install it" in plugin().sql)
 
 
 def test_another_flux_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
