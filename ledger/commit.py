@@ -50,6 +50,16 @@ class _Known(NamedTuple):
     """The catalog's own table for rows of it; empty if there is none."""
 
 
+class InlinedRow(NamedTuple):
+    """A row that the catalog itself keeps."""
+
+    number: int
+    version: int
+    """Of the catalog that brought it."""
+    values: tuple[str | None, ...]
+    """As DuckDB prints them, in the order of the table's columns."""
+
+
 class StoredFile(NamedTuple):
     """A data file that the catalog names."""
 
@@ -167,11 +177,61 @@ class Catalog:
             text = sql.text("ledger/commit/inlined_rows.sql").format(table=identifier(known.inlined))
             return int(connection.execute(text).fetchone()[0])
 
-    def versions(self, before: datetime) -> list[int]:
-        """Return the versions of the catalog of before that moment, without the newest."""
+    def inlined(self, table: str) -> list[InlinedRow]:
+        """Return the rows of `table` that are inlined, oldest first."""
         with self._transaction() as connection:
-            rows = connection.execute(sql.text("ledger/commit/old_versions.sql"), (text_of(before),))
-            return [version for (version,) in rows]
+            known = _table(connection, table)
+            if known is None or not known.inlined:
+                return []
+            text = sql.text("ledger/commit/inlined.sql").format(
+                columns=", ".join(map(identifier, self.columns(table))), table=identifier(known.inlined)
+            )
+            return [
+                InlinedRow(number, version, tuple(values))
+                for number, version, *values in connection.execute(text)
+            ]
+
+    def flush(self, rows: Sequence[InlinedRow], new: DataFile) -> None:
+        """Let the durable file `new` take the place of the first `rows` of its table that are inlined.
+
+        Raises `sqlite3.Error`; whether the commit counts is then for the catalog to say.
+        """
+        with self._transaction() as connection:
+            version, schema_version, next_catalog_id, number = _head(connection)
+            known = _table(connection, new.table)
+            if known is None:
+                raise Invariant("a table with inlined rows has rows")
+            place = (number, known.table_id, min(row.version for row in rows), new.path.name)
+            counts = (new.row_count, new.size, new.footer_size, rows[0].number)
+            last = max(row.version for row in rows)
+            connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts, last))
+            self._add_bounds(connection, number, known.table_id, new)
+            text = sql.text("ledger/commit/drop_inlined.sql").format(table=identifier(known.inlined))
+            connection.execute(text, (rows[-1].number,))
+            size = (known.row_count, known.next_row_id, known.size + new.size, known.table_id)
+            connection.execute(sql.text("ledger/commit/table_counts.sql"), size)
+            head = (version + 1, text_of(datetime.now(UTC)), schema_version, next_catalog_id, number + 1)
+            _add_version(connection, head, f"inline_flush:{known.table_id}")
+            connection.commit()
+
+    def expire(self, before: datetime, count_min: int) -> None:
+        """Forget the versions of before that moment if there are so many, but never the newest.
+
+        The tables only grow, so no file and no row belongs to them alone.
+        """
+        with self._transaction() as connection:
+            old = connection.execute(sql.text("ledger/commit/old_versions.sql"), (text_of(before),))
+            count, first = old.fetchone()
+            if count < max(count_min, 1):
+                return
+            for name in sql.files("ledger/commit/expire"):
+                connection.execute(sql.text(name), {"first": first})
+            connection.commit()
+
+    def named(self) -> set[str]:
+        """Return the names, without folders, of the files that the catalog knows."""
+        with self._transaction() as connection:
+            return {Path(path).name for (path,) in connection.execute(sql.text("ledger/commit/named.sql"))}
 
     def replaced(self, before: datetime) -> dict[int, str]:
         """Return the files that were replaced before that moment: number, and path in the data folder."""

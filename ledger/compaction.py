@@ -51,9 +51,6 @@ DRAWN_MAX = 200
 THREADS = 1
 """Of that DuckDB: it runs beside the stream."""
 
-_VERSION_ID = 2147483539
-"""The number that DuckLake gives the column with the version of a row."""
-
 
 class Place(NamedTuple):
     """A place in the order in which changes are sorted."""
@@ -187,7 +184,7 @@ class Compactor:
     def _write(self, engine: duckdb.DuckDBPyConnection, merge: Merge, target: Path, part_bytes: int) -> None:
         """Write the rows of a merge as one file."""
         group_rows = GROUP_ROWS.get(merge.table, datafile.GROUP_ROWS)
-        ids = {**self._catalog.ids(merge.table), "_ducklake_internal_snapshot_id": _VERSION_ID}
+        ids = {**self._catalog.ids(merge.table), datafile.VERSION: datafile.VERSION_ID}
         with ExitStack() as open_file:
             writer = None
             for statement in self._statements(engine, merge, target.parent, part_bytes):

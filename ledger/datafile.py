@@ -54,6 +54,9 @@ files, for it takes 32 KiB a row group."""
 
 _BLOOM = {"ndv": GROUP_ROWS, "fpp": 0.01}
 
+VERSION, VERSION_ID = "_ducklake_internal_snapshot_id", 2147483539
+"""What DuckLake calls the column with the version of the catalog that brought a row, and its number."""
+
 _FIELD_ID = "PARQUET:field_id"
 
 

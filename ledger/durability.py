@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 
@@ -62,6 +63,16 @@ class DataFiles:
             for name in names
             if name.endswith(".parquet")
         ]
+
+    def older(self, before: datetime) -> list[Path]:
+        """Return the files that were last written before that moment, but those others are making."""
+        found = []
+        for name in set(self._listed()) - self._others:
+            # Gone meanwhile: a test or an operator deletes too.
+            with suppress(FileNotFoundError):
+                if os.stat(name).st_mtime < before.timestamp():  # noqa: PTH116 (as above)
+                    found.append(Path(name))
+        return found
 
     def flush_new(self) -> int:
         """Make the files written since the last call durable; return how many there were."""

@@ -10,20 +10,31 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import duckdb
+import pyarrow as pa
 
-from flux import sql
+from flux.ledger import datafile
 from flux.ledger.commit import Catalog
 from flux.ledger.compaction import Compactor, due
 from flux.ledger.durability import DataFiles
 from flux.ledger.layout import Layout
+
+_POSITIONS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("source", "slot", "system_identifier")),
+        *(pa.field(name, pa.uint64()) for name in ("timeline", "commit_lsn")),
+        pa.field("at", pa.timestamp("us", "UTC")),
+        pa.field("end_lsn", pa.uint64()),
+        pa.field(datafile.VERSION, pa.int64()),
+    ]
+)
+"""The table `positions` as a file has it."""
 
 READER_GRACE_S = 900
 """A replaced file is kept at least this long; a question takes seconds, a long export minutes."""
 ORPHAN_CHECK_S = 3600
 """Between two looks for files that a killed writer left behind: each lists all files."""
 VERSIONS_MIN = 1000
-"""Versions of the catalog that are forgotten at a time: it takes DuckLake a moment, however many they are."""
+"""Versions of the catalog that are forgotten at a time."""
 POSITIONS_INLINED_MAX = 2000
 """Rows of `positions` kept in the catalog before they are written out (a row comes with a commit)."""
 
@@ -41,10 +52,7 @@ class Upkeep:
 class Upkeeper:
     """The upkeep of one ledger by its writer; see `Writer.maintain`."""
 
-    def __init__(
-        self, lake: duckdb.DuckDBPyConnection, place: Layout, catalog: Catalog, files: DataFiles
-    ) -> None:
-        self._lake = lake
+    def __init__(self, place: Layout, catalog: Catalog, files: DataFiles) -> None:
         self._place = place
         self._catalog = catalog
         self._files = files
@@ -78,31 +86,38 @@ class Upkeeper:
 
     def _flush(self) -> None:
         """Write the positions that the catalog keeps into a file."""
-        self._lake.begin()
-        try:
-            self._lake.execute(sql.text("ledger/upkeep/flush.sql"))
-            self._files.flush_new()
-            self._lake.commit()
-        except BaseException:
-            self._lake.rollback()
-            raise
+        rows = self._catalog.inlined("positions")
+        if not rows:
+            return
+        path = datafile.new_path(self._place.data, "positions")
+        names = self._catalog.columns("positions")
+        columns = zip(names, zip(*(row.values for row in rows), strict=True), strict=True)
+        values = [pa.array(texts, pa.string()).cast(_POSITIONS.field(name).type) for name, texts in columns]
+        table = pa.table([*values, pa.array([row.version for row in rows], pa.int64())], _POSITIONS)
+        ids = {**self._catalog.ids("positions"), datafile.VERSION: datafile.VERSION_ID}
+        with self._files.making(path):
+            with datafile.writing(path, _POSITIONS, ids) as writer:
+                writer.write_table(table)
+            self._files.flush([path])
+            # From here on the catalog may name it, even if it fails.
+            self._catalog.flush(rows, datafile.read(path, "positions"))
 
     def _delete(self) -> int:
         """Delete replaced and orphaned files whose grace is over, and forget old versions."""
         before = datetime.now(UTC) - timedelta(seconds=READER_GRACE_S)
-        versions = self._catalog.versions(before)
-        if len(versions) >= VERSIONS_MIN:
-            self._lake.execute(sql.text("ledger/upkeep/expire.sql"), {"versions": versions})
+        self._catalog.expire(before, VERSIONS_MIN)
         replaced = self._catalog.replaced(before)
         for path in replaced.values():
             (self._place.data / path).unlink(missing_ok=True)
         # Deleted first: what a kill leaves in the list is looked at again.
         self._catalog.forget_replaced(replaced)
-        deleted = len(replaced)
+        orphaned = []
         if time.monotonic() >= self._orphans_at:
             self._orphans_at = time.monotonic() + ORPHAN_CHECK_S
-            words = {"grace_s": READER_GRACE_S}
-            deleted += len(
-                self._lake.execute(sql.text("ledger/upkeep/delete_orphaned.sql"), words).fetchall()
-            )
-        return deleted
+            # Listed first: what is named afterwards is no orphan.
+            old = self._files.older(before)
+            named = self._catalog.named()
+            orphaned = [file for file in old if file.name not in named]
+            for file in orphaned:
+                file.unlink(missing_ok=True)
+        return len(replaced) + len(orphaned)

@@ -114,7 +114,7 @@ class Writer:
         self._redaction = redaction
         self._files = DataFiles(place.data)
         self._catalog = Catalog(place.catalog)
-        self._upkeeper = upkeep.Upkeeper(lake, place, self._catalog, self._files)
+        self._upkeeper = upkeep.Upkeeper(place, self._catalog, self._files)
         self._pending: list[DataFile] = []  # written, and not in the catalog yet
         # Whose turn it is at the catalog: DuckLake's transactions and ours exclude each other (`commit`).
         self._turn = threading.Lock()

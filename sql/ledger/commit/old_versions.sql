@@ -1,4 +1,3 @@
--- The catalog's versions of before a moment, without the newest.
-select snapshot_id from ducklake_snapshot
-where snapshot_time < ? and snapshot_id < (select max(snapshot_id) from ducklake_snapshot)
-order by snapshot_id;
+-- How many versions of the catalog are of before a moment, without the newest, and the first one that stays.
+select count(*), max(snapshot_id) + 1 from ducklake_snapshot
+where snapshot_time < ? and snapshot_id < (select max(snapshot_id) from ducklake_snapshot);

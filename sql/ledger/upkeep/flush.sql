@@ -1,2 +1,0 @@
--- Rows kept in the catalog become a file.
-call ducklake_flush_inlined_data('flux');
