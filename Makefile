@@ -87,10 +87,11 @@ types: dev build/types
 contracts: dev build/types
 	PYTHONPATH=build/types $(BIN)/lint-imports --no-cache
 
-# PostgreSQL 15, wal2json and pgbouncer come from the distribution; the other majors are wheels in `dev`.
+# PostgreSQL 15, wal2json, pgbouncer and Redis come from the distribution; the other majors are wheels in `dev`.
 servers:
 	@test -x $(POSTGRES_15)/bin/postgres -a -e $(POSTGRES_15)/lib/wal2json.so -a -x /usr/sbin/pgbouncer \
-	|| ./.ci/apt postgresql-15 postgresql-15-wal2json pgbouncer
+		-a -x /usr/bin/redis-server \
+	|| ./.ci/apt postgresql-15 postgresql-15-wal2json pgbouncer redis-server
 
 # OpenTelemetry's SDK for Node, which the intake is tested with: a client that knows nothing of Flux.
 NODE := tests/intake/node
