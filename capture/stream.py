@@ -26,6 +26,10 @@ _WAIT_S_MAX = 1.0
 """The loop goes round at least this often."""
 _GATHER_S = 0.05
 """Between two looks at what arrived while messages are held."""
+_ONCE_SLOWER = 10
+"""A run of `once` commits so many times as seldom: nobody waits for a commit, and each costs some 20 ms."""
+_ONCE_SLACK = 4
+"""It leaves so many times as many small files as `flux up` before it merges them."""
 _SETTLE_S = 0.01
 """A message is held at least this long: what the server sends at one time is taken together."""
 
@@ -88,8 +92,8 @@ class Session:
                 self._baselines()
             if self._run.settings.once and self._is_done():
                 self._flush()
-                # A run every minute must not leave a file for each.
-                self._run.writer.maintain(wait=True)
+                # A run every minute must not leave a file for each; but few runs should have to wait for it.
+                self._run.writer.maintain(wait=True, slack=_ONCE_SLACK)
                 return True
             self._report()
         self._decode()
@@ -207,7 +211,8 @@ class Session:
 
     def _commit_at(self) -> float:
         """When the next commit is due: at once after a quiet time, else an interval after the last one."""
-        return self._committed_at + self._bounds.flush_interval_s
+        slower = _ONCE_SLOWER if self._run.settings.once else 1
+        return self._committed_at + self._bounds.flush_interval_s * slower
 
     def _due(self) -> bool:
         """Tell whether a bound of the batch is reached."""

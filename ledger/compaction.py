@@ -73,11 +73,16 @@ class Merge:
 
 
 def due(
-    files: Mapping[str, Sequence[StoredFile]], *, force: bool = False, without: Collection[str] = ()
+    files: Mapping[str, Sequence[StoredFile]],
+    *,
+    slack: int = 1,
+    force: bool = False,
+    without: Collection[str] = (),
 ) -> list[Merge]:
     """Return what it is time to merge, at most one merge of each table; with `force` whatever can be.
 
-    `without` are paths of files that are left alone.
+    So many times as many small files as TIERS says may lie there: `slack`. `without` are paths of files that
+    are left alone.
     """
     merges = []
     for table, every in files.items():
@@ -88,7 +93,7 @@ def due(
             # Counted without the lower tiers: a few tiny files are no reason to write a large one again.
             count = len(small) if force else sum(1 for file in small if file.size >= bytes_min)
             bytes_min = bytes_max
-            if count < (2 if force else count_min):
+            if count < (2 if force else count_min * slack):
                 continue
             chosen, total = [], 0
             for file in small:
