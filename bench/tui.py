@@ -3,9 +3,9 @@
     make bench-tui ARGS="[--changes N] [--requests N] [--keys N] [--ledger PATH]"
 
 A ledger of generated changes, ten a request; of the requests one in a thousand failed. With --ledger it is
-kept there, and used as it is if it is there already. `flux tui` itself runs in a pseudo-terminal of 120 columns
-and 40 lines: from the start of the process to the first frame, and to the incidents; keys in the list of
-requests; keys that open a view, to its frame and to its answer; its largest resident set (Linux).
+kept there, and used as it is if it is there already. `flux tui` itself runs in a pseudo-terminal of 120
+columns and 40 lines: from the start of the process to the first frame, and to the incidents; keys in the
+list of requests; keys that open a view, to its frame and its answer; its largest resident set (Linux).
 """
 
 from __future__ import annotations
