@@ -1,20 +1,17 @@
 """How fast the browser is over a large ledger: first paint, key to paint, memory.
 
-    make bench-tui ARGS="[--changes N] [--requests N] [--keys N]"
+    make bench-tui ARGS="[--changes N] [--requests N] [--keys N] [--ledger PATH]"
 
-A ledger of generated changes, ten a request; of the requests one in a thousand failed. The browser runs as a
-process of its own without a terminal (`run_test`, 120×40): from the start of Python to the first screen;
-then keys in lists, from the key to the screen drawn; its largest resident set (Linux).
+A ledger of generated changes, ten a request; of the requests one in a thousand failed. With --ledger it is
+kept there, and used as it is if it is there already. `flux tui` itself runs in a pseudo-terminal of 120
+columns and 40 lines: from the start of the process to the first frame, and to the incidents; keys in the
+list of requests; keys that open a view, to its frame and its answer; its largest resident set (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +19,10 @@ from pathlib import Path
 import ledger_load
 import numpy as np
 import pyarrow as pa
-from run import Report
+from run import FLUX, Report
+from tui_terminal import Terminal
 
+from flux.ledger import open_ledger
 from flux.ledger.writer import Writer
 from flux.model.request import EXCHANGES, REQUESTS, SPANS
 
@@ -33,15 +32,35 @@ FAILED_EVERY = 1_000
 START = datetime.fromtimestamp(ledger_load.START_US / 1e6, UTC)
 
 
+KEYS = ("j", "j", "j", "k", "\x04", "j", "\x04", "k", "\x15", "j")
+"""Down, up, Ctrl-D and Ctrl-U (a page down, and up), again and again.
+
+Older requests are asked for on the way."""
+VIEWS = (
+    ("requests", "2", "Requests", "/checkout"),
+    ("a request", "\r", "Waterfall", "5.0 ms"),
+    ("tables", "3", "Tables", "orders"),
+    ("a table", "\r", "╭─ Rows", "EUR"),
+    ("a row", "\r", "Blame", "currency"),
+    ("incidents", "1", "Requests and errors", "PaymentTimeout"),
+    ("an incident", "\r", "╮╭─ Rows", "FAILED"),
+)
+"""A view, the key that opens it from the one before, words of its frame, and words of its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One start of the browser."""
 
-    changes: int
-    requests: int
     first_paint_s: float
-    answered_s: float
+    rows_s: float
+    """Until the incidents were on the screen."""
     key_ms: list[float]
+    """Of keys that move in the requests, to the end of their frame."""
+    view_ms: dict[str, float]
+    """Of keys that open a view, to its frame."""
+    answer_ms: dict[str, float]
+    """The same, to what it shows."""
     peak_mib: float
 
 
@@ -72,14 +91,22 @@ def _request(nth: int) -> dict[str, object]:
     }
 
 
-def measured(ledger: Path, changes: int, requests: int, keys: int) -> Run:
-    """Run the browser in a process of its own."""
-    program = Path(__file__).with_name("tui_browsing.py")
-    command = [sys.executable, str(program), str(ledger), str(keys), str(time.time())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr[-4000:])
-    return Run(changes, requests, **json.loads(done.stdout.splitlines()[-1]))
+def measured(ledger: Path, keys: int) -> Run:
+    """Run the browser once."""
+    terminal = Terminal([FLUX, "tui", "--ledger", str(ledger)])
+    first_paint_s = terminal.until("Incidents")
+    rows_s = terminal.until("PaymentTimeout")
+    terminal.settle()
+    view_ms, answer_ms, key_ms = {}, {}, []
+    for name, key, frame, answer in VIEWS:
+        view_ms[name], answer_ms[name] = terminal.press(key, frame, answer)
+        terminal.settle()
+        if name == "requests":
+            key_ms = [terminal.press(KEYS[nth % len(KEYS)], "")[0] for nth in range(keys)]
+            terminal.settle()
+    run = Run(first_paint_s, rows_s, key_ms, view_ms, answer_ms, terminal.peak_mib())
+    terminal.close()
+    return run
 
 
 def main() -> None:
@@ -88,19 +115,30 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--keys", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--ledger", type=Path)
     asked = parser.parse_args()
-    report = Report("tui", ("run", "first paint s", "answered s", "key p50 ms", "key p95 ms", "peak MiB"))
+    report = Report("tui", ("run", "first paint s", "rows s", "key p50 ms", "key p95 ms", "peak MiB"))
     with tempfile.TemporaryDirectory(prefix="flux-bench-") as folder:
-        ledger = Path(folder) / "ledger"
-        ledger_load.fill(ledger, asked.changes, asked.changes // 10)
-        record(ledger, asked.requests)
+        ledger = asked.ledger or Path(folder) / "ledger"
+        if not ledger.exists():
+            ledger_load.fill(ledger, asked.changes, asked.changes // 10)
+            record(ledger, asked.requests)
         for nth in range(1, asked.runs + 1):
-            one = measured(ledger, asked.changes, asked.requests, asked.keys)
+            one = measured(ledger, asked.keys)
             report.raw.append(one)
             half, most = np.percentile(one.key_ms, [50, 95])
-            figures = f"{one.first_paint_s:.2f}", f"{one.answered_s:.2f}", f"{half:.0f}", f"{most:.0f}"
+            figures = f"{one.first_paint_s:.2f}", f"{one.rows_s:.2f}", f"{half:.0f}", f"{most:.0f}"
             report.add(str(nth), *figures, f"{one.peak_mib:.0f}")
-    report.notes.append(f"{asked.changes:,} changes, {asked.requests:,} requests, {asked.keys:,} keys a run")
+    for name, *_ in VIEWS:
+        frame, answer = (
+            np.median([getattr(one, field)[name] for one in report.raw]) for field in ("view_ms", "answer_ms")
+        )
+        report.notes.append(f"{name}: frame {frame:.0f} ms, answer {answer:.0f} ms (medians)")
+    with open_ledger(ledger) as reader:
+        rows = reader.info()["rows"]
+    report.notes.append(
+        f"{rows['changes']:,} changes, {rows['requests']:,} requests, {asked.keys:,} keys a run"
+    )
     goals = f"first paint < {PAINT_GOAL_S} s, key p95 < {KEY_GOAL_MS:.0f} ms, memory < {MEMORY_GOAL_MIB} MiB"
     report.notes.append(f"goals: {goals}")
     report.finish()

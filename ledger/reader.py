@@ -75,6 +75,8 @@ class Ledger:
         self._has_macros = False
         self._has_typed_views = False
         self._cache: row.Cache = {}
+        self._ids: dict[str, str] = {}
+        self._cuts: dict[tuple[str, AsOf], Cut] = {}
         with failure.translated(place.root, "read"):
             self._refresh()
 
@@ -99,7 +101,10 @@ class Ledger:
         Raises `UsageError` when none or several do; several are listed.
         """
         self._refresh()
-        return naming.request(self._lake, prefix)
+        # One question asks for the same one many times, and each look is a scan of all ids.
+        if prefix not in self._ids:
+            self._ids[prefix] = naming.request(self._lake, prefix)
+        return self._ids[prefix]
 
     def request_span(self, prefix: str) -> Span:
         """Return the moments of a request's first and last change. Raises as `request` does."""
@@ -426,7 +431,7 @@ class Ledger:
             self._versions = relation_versions(self._lake)
             self._has_typed_views = False
         self._snapshot = snapshot
-        self._cache = {}
+        self._cache, self._ids, self._cuts = {}, {}, {}
         return snapshot
 
     def _show(self, name: str, snapshot: catalog.Snapshot) -> None:
@@ -456,7 +461,9 @@ class Ledger:
         return naming.relation(self._versions, name, source)
 
     def _cut(self, source: str, as_of: AsOf) -> Cut:
-        return resolve(self._lake, source, as_of)
+        if (source, as_of) not in self._cuts:
+            self._cuts[source, as_of] = resolve(self._lake, source, as_of)
+        return self._cuts[source, as_of]
 
     def _asked(self, source: str, target: Relation, as_of: AsOf) -> row.Asked:
         cut = self._cut(source, as_of)

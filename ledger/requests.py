@@ -41,6 +41,10 @@ def listed(
         predicate, values = compiled(tree, expression("failed"))
     words: dict[str, Any] = {"since": since, "until": until, "limit": limit or _ALL, **values}
     try:
+        if limit:
+            text = _text("newest", requests=source, filter=predicate)
+            (found,) = lake.execute(text, words).fetchall()
+            words["since"] = found[0] or since
         return lake.execute(_text("listed", requests=source, filter=predicate), words).to_arrow_table()
     except duckdb.InvalidInputException as error:  # a regular expression that Python takes and RE2 does not
         raise UsageError("the filter cannot be answered", why=str(error).splitlines()[0]) from error

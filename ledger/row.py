@@ -25,8 +25,12 @@ IDS_MAX = 500
 """Ids looked up by one statement."""
 
 Context = dict[str, Any]
-Cache = dict[tuple[str, str, int], list[Event]]
-"""(scan, source, relation OID) → its events."""
+Cache = dict[tuple[str | int, ...], list[Event]]
+"""(scan, source, relation OID), with the key where the scan is of one row → its events."""
+KEPT_ROWS_MAX = 64
+"""Rows whose events are kept for the next question."""
+KEPT_EVENTS_MAX = 1_000
+"""Of a row with more events none are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,6 @@ def blame(asked: Asked, key: str) -> pa.Table:
             continue
         value, owner = life.state[column.col], life.owners.get(column.col)
         given_lsn = owner.place_lsn if owner is not None else column.since_lsn
-        given = {"op": "ddl", "lsn": column.since_lsn, **_ddl(asked, column.since_lsn)}
         rows.append(
             {
                 "column": column.label,
@@ -223,7 +226,7 @@ def blame(asked: Asked, key: str) -> pa.Table:
                     if gap["to_lsn"] is None or gap["to_lsn"] > given_lsn
                 ],
             }
-            | (answer.owner_row(owner, contexts) if owner is not None else given)
+            | (answer.owner_row(owner, contexts) if owner else _ddl(asked, column.since_lsn))
         )
     return pa.Table.from_pylist(rows, schema=answer.BLAME)
 
@@ -318,12 +321,26 @@ def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:
             if move.is_committed and move.key in lineage and move.old_key is not None
         )
     if len(lineage) == 1:
-        found = _scan(asked, "key", key=next(iter(lineage)))
+        found = _of_row(asked, next(iter(lineage)))
     else:
         found = _scan(asked, "keys", keys=list(lineage))
     found += [move for move in moves if move.old_key in lineage and move.key not in lineage]
     found += _cached(asked, "truncates")
     return _in_order(asked, found)
+
+
+def _of_row(asked: Asked, key: str) -> list[Event]:
+    """What happened under a key: history, blame and state of a row ask for it in turn."""
+    place = "key", asked.source, asked.relation.relation_id, key
+    found = asked.cache.get(place)
+    if found is None:
+        found = _scan(asked, "key", key=key)
+        if len(found) <= KEPT_EVENTS_MAX:
+            kept = [one for one in asked.cache if one[0] == "key"]
+            if len(kept) >= KEPT_ROWS_MAX:
+                del asked.cache[kept[0]]
+            asked.cache[place] = found
+    return list(found)
 
 
 def _matching(asked: Asked, where: Mapping[str, str | None]) -> list[Event]:
@@ -388,4 +405,5 @@ def _ddl(asked: Asked, lsn: int) -> dict[str, Any]:
     row = asked.lake.execute(
         sql.text("ledger/reader/ddl_at.sql"), {"source": asked.source, "lsn": lsn}
     ).fetchone()
-    return {"at": row[0], "request_id": row[1]} if row is not None else {}
+    given = {"op": "ddl", "lsn": lsn}
+    return given | {"at": row[0], "request_id": row[1]} if row is not None else given

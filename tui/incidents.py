@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from rich.text import Text
 from textual.widget import Widget
 
@@ -21,6 +20,8 @@ from flux.tui.timeline import Timeline
 from flux.tui.view import View
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from flux.ledger import Ledger
 
 Document = dict[str, Any]

@@ -35,7 +35,9 @@ class Timeline(Widget):
         """Draw it at the width there is."""
         width = max(1, self.content_size.width)
         text = Text(no_wrap=True, end="")
-        if not self._parts or self._look is None:
+        if self._look is None:
+            return text.append("asking…", "dim")
+        if not self._parts:
             return text.append("no request is recorded")
         room = max(1, width - _LABEL)
         for name, style in (("requests", "green"), ("failed", "red")):

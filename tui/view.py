@@ -16,13 +16,14 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import WorkType
 
 from flux.cli.console import escape
 from flux.cli.story import Look
 from flux.model.errors import FluxError, LedgerError
 from flux.model.moment import moment_text
+from flux.tui.footer import Footer
 from flux.tui.jump import Cursor, ToRow
 from flux.tui.listing import Line, Listing
 
@@ -115,7 +116,7 @@ class View(Screen[None]):
         with Container(id="panes"):
             yield from self.panes()
         yield Static(id="trouble", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Footer()
 
     def on_mount(self) -> None:
         """Focus the main pane."""

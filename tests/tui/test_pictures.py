@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -33,4 +34,9 @@ def test_a_screen_looks_as_it_did(
     file = GOLDEN / f"{name}_{size[0]}x{size[1]}.svg"
     if os.environ.get("FLUX_UPDATE_GOLDEN"):
         file.write_text(picture, encoding="utf-8")
-    assert picture == file.read_text(encoding="utf-8"), f"{file.name} looks otherwise"
+    assert _cells(picture) == _cells(file.read_text(encoding="utf-8")), f"{file.name} looks otherwise"
+
+
+def _cells(picture: str) -> str:
+    """A picture without the id in its class names, a checksum of how its cells are cut into strips."""
+    return re.sub(r"terminal-\d+", "terminal", picture)
