@@ -295,8 +295,7 @@ class Browser(App[None]):
             return
         if form == "l":
             listing = self.view.listing
-            line = listing.current if listing else None
-            text = line.draw(self.size.width).plain.strip() if line else ""
+            text = listing.plain_line() if listing else ""
         else:
             forms = {"t": self.view.text, "j": self._json, "c": self._command_line}
             text = forms[form]()

@@ -34,6 +34,8 @@ PLAIN_WIDTH = 160
 """Columns of a line that is copied or searched, if it fits itself to its width."""
 ASKED = "…"
 """Shown until there is an answer: an empty pane would say that there is nothing."""
+LETTERS_MAX = 10_000
+"""Letters of a line that are shown."""
 GAP = re.compile(" {3,}")
 """Between two columns."""
 CONTINUED = 2
@@ -71,7 +73,7 @@ def wrapped(line: Line, width: int) -> list[Line]:
         return [line]
     indent = len(line.text.plain) - len(line.text.plain.lstrip(" ")) + CONTINUED
     indent = min(indent, width // 3)
-    text = _squeezed(line.text)
+    text = _squeezed(_bounded(line.text))
     if text.cell_len <= width:
         return [Line(text, line.jump, line.mark)]
     parts = text.divide([_break(text.plain, width)])
@@ -82,6 +84,14 @@ def wrapped(line: Line, width: int) -> list[Line]:
         lines.append(Line(Text(" " * indent, end="").append_text(head), line.jump, line.mark))
         rest = others[0] if others else Text()
     return lines
+
+
+def _bounded(text: Text) -> Text:
+    """Return as much of a text as anybody reads: a body may be one line of a million letters."""
+    more = len(text) - LETTERS_MAX
+    return (
+        text if more <= 0 else text[:LETTERS_MAX].append(f" … and {more:,} more letters; y copies all", "dim")
+    )
 
 
 def _squeezed(text: Text) -> Text:
@@ -154,6 +164,7 @@ class Listing(ScrollView, can_focus=True):
         """As they are drawn: what was too long for one line is several."""
         self._is_asked = True
         self._whole: Sequence[Line] = ()
+        self._wholes: Sequence[Line] = ()
         self._width = 0
         self._header = header
 
@@ -176,7 +187,9 @@ class Listing(ScrollView, can_focus=True):
         self._whole = lines
         self._is_asked = False
         self._width = self.scrollable_content_region.width
-        self.lines = [part for line in lines for part in wrapped(line, self._width)]
+        parts = [(part, line) for line in lines for part in wrapped(line, self._width)]
+        self.lines = [part for part, _ in parts]
+        self._wholes = [line for _, line in parts]
         if mark is not None:
             place = next((nth for nth, line in enumerate(self.lines) if line.mark == mark), place)
         self.virtual_size = Size(0, len(self.lines) + self._above)
@@ -205,6 +218,10 @@ class Listing(ScrollView, can_focus=True):
                 self.cursor = place
                 return True
         return False
+
+    def plain_line(self) -> str:
+        """Return the line under the cursor as plain text, however many it takes on the screen."""
+        return self._wholes[self.cursor].draw(PLAIN_WIDTH).plain.strip() if self._wholes else ""
 
     def plain(self) -> str:
         """Return all lines as plain text."""
