@@ -139,7 +139,7 @@ def test_no_color(requests_ledger: Path, drive: Drive, monkeypatch: pytest.Monke
     if is_set:
         monkeypatch.setenv("NO_COLOR", "1")
 
-    async def walk() -> set[tuple[int, int, int]]:
+    async def walk() -> set[tuple[int, ...]]:
         async with drive(requests_ledger, start=ToRequest(checkout.FAILED)) as tui:
             assert "httpx.ReadTimeout" in tui.screen()
             found = set()
