@@ -55,6 +55,8 @@ class Look:
     """Key columns: they stand in the heading and are not repeated when a row appears."""
     many: bool = False
     """The lines are of several rows: each names its own."""
+    sentence_width: int = 90
+    """Columns at which a sentence is wrapped; 0 if whoever draws it does that."""
 
     def clock(self, at: datetime | None) -> str:
         """Return `at` as local time, in seconds: the order of the lines says the rest."""

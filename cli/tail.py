@@ -18,7 +18,7 @@ from flux.cli.render import Format, Rows, Target, write_list, write_rows, write_
 from flux.cli.story import Names
 from flux.cli.window import Clock, announce_truncation, open_reader, target
 from flux.model.errors import NoAnswer, UsageError
-from flux.model.filter import FIELDS, OF_CHANGES, Filter, among, comparisons, parse_filter
+from flux.model.filter import FIELDS, Filter, among, is_of_changes, parse_filter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,7 +148,7 @@ def _follow(reader: Ledger, tree: Filter | None, version: int, lines: Lines) -> 
     """Write each request once it has settled: none twice, none left out."""
     waiting: list[tuple[float, pa.Table]] = []
     # What its changes are is known only once they have come: such a filter waits with the request.
-    is_late = tree is not None and not OF_CHANGES.isdisjoint(one.field for one in comparisons(tree))
+    is_late = is_of_changes(tree)
     while True:
         found, version = reader.requests_after(version, None if is_late else tree)
         if found.num_rows:

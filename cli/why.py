@@ -28,8 +28,6 @@ _WIDTH = 14
 """Columns of a heading."""
 STATEMENT_WIDTH_MAX = 100
 """Letters of a statement, unless it is asked for in full."""
-TEXT_WIDTH = 90
-"""Letters of a line of a suggestion."""
 NAMED_MAX = 3
 """Similar requests that are named."""
 CHANGES_TITLE, PREVIOUS_TITLE, SIMILAR_TITLE = "DATA CHANGES", "PREVIOUS", "SIMILAR"
@@ -276,7 +274,9 @@ def _similar(similar: Document | None, names: Names, look: Look) -> Iterator[str
 
 def _suggestions(suggestions: Sequence[Document], look: Look) -> Iterator[str]:
     for one in suggestions:
-        lines = textwrap.wrap(console.escape(one["text"]), TEXT_WIDTH, break_long_words=False)
+        text = console.escape(one["text"])
+        width = look.sentence_width or max(1, len(text))
+        lines = textwrap.wrap(text, width, break_long_words=False)
         yield from lines[:-1]
         yield lines[-1] + "  " + look.paint(f"[rule {one['rule']}]", console.DIM)
 

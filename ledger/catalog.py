@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flux import sql
 from flux.ledger.engine import identifier
-from flux.model.errors import LedgerDamaged
+from flux.model.errors import LedgerDamaged, LedgerError, LedgerLocked, LedgerMissing
 
 BUSY_TIMEOUT_S = 10.0
 """The writer locks readers out for milliseconds, when it moves its journal into the catalog."""
@@ -51,11 +51,20 @@ def _reading(file: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("begin")
             yield connection
     except sqlite3.Error as error:
-        raise LedgerDamaged(
-            f"cannot read the ledger at {file.parent}",
-            why=f"its catalog: {error}",
-            hint="restore the folder from a backup",
-        ) from error
+        raise _trouble(file, error) from error
+
+
+def _trouble(file: Path, error: sqlite3.Error) -> LedgerError:
+    """Return what to do about a catalog that cannot be read."""
+    what, why = f"cannot read the ledger at {file.parent}", f"its catalog: {error}"
+    if not file.parent.exists():
+        return LedgerMissing(
+            f"there is no ledger at {file.parent} any more",
+            hint="bring it back, or name one: --ledger PATH",
+        )
+    if getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return LedgerLocked(what, why=why, hint="another process holds it; try again in a moment")
+    return LedgerDamaged(what, why=why, hint="restore the folder from a backup")
 
 
 def version(file: Path) -> int:

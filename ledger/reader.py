@@ -257,6 +257,11 @@ class Ledger:
         """The commit of the ledger that the last question was asked of."""
         return (self._snapshot or self._refresh()).version
 
+    def refresh(self) -> int:
+        """Look for a newer commit of the ledger; return the newest one, as `version` does from now on."""
+        with failure.translated(self._place.root, "read"):
+            return self._refresh().version
+
     def requests_after(self, version: int, where: Filter | str | None = None) -> tuple[pa.Table, int]:
         """Return the requests that came into the ledger after a `version`, and the version they reach to."""
         with failure.translated(self._place.root, "read"):

@@ -121,10 +121,15 @@ def comparisons(tree: Filter) -> Iterator[Comparison]:
             yield from comparisons(part)
 
 
-def among(tree: Filter, request_ids: Sequence[str]) -> Filter:
-    """Return the filter for those of some requests that fit `tree`."""
+def among(tree: Filter | None, request_ids: Sequence[str]) -> Filter:
+    """Return the filter for those of some requests that fit `tree`; None fits all."""
     ids = tuple(Comparison("request", "=", (request_id,)) for request_id in dict.fromkeys(request_ids))
-    return Every((tree, Either(ids)))
+    return Either(ids) if tree is None else Every((tree, Either(ids)))
+
+
+def is_of_changes(tree: Filter | None) -> bool:
+    """Whether a filter asks for what a request changed: that comes into the ledger after the request."""
+    return tree is not None and not OF_CHANGES.isdisjoint(one.field for one in comparisons(tree))
 
 
 def parse_filter(text: str) -> Filter:

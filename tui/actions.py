@@ -14,6 +14,10 @@ EVERYWHERE = "everywhere"
 LISTS = "lists"
 """Any list or text: it moves its own cursor."""
 GRIDS = "tables of data"
+TIMELINE = "timeline"
+"""The bars above the incidents."""
+LIVE = ("incidents", "incident", "requests", "row")
+"""Views that follow what comes into the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Action:
 
 KEY_NAMES = {
     "at": "@",
+    "backspace": "Backspace",
     "comma": ",",
     "down": "↓",
     "end": "End",
@@ -79,21 +84,24 @@ ACTIONS = (
     Action("go('sql')", ("4",), "SQL", "A read-only console over the ledger."),
     Action("go('capture')", ("5",), "Capture", "How capture is doing: lag, rates, slot, gaps, errors."),
     Action(
-        "search", ("slash",), "Search", "Find text; in Requests a filter, in a table a key.", in_footer=True
+        "search", ("slash",), "Find", "Find text; in Requests a filter, in a table a key.", in_footer=True
     ),
     Action("next_match", ("n",), "Next match", "Of what was searched for."),
     Action("previous_match", ("N",), "Previous match", "Of what was searched for."),
     Action(
-        "seek", ("t",), "Time", "Set the time cursor: 14:00, 2h, lsn:…, req:…; empty is now.", in_footer=True
+        "seek",
+        ("t",),
+        "Time",
+        "Set the time cursor: 14:00, 2h, lsn:…, req:…; or a window: 14:00..14:05; empty is now.",
+        in_footer=True,
     ),
-    Action("now", ("0",), "Now", "Take the time cursor away: everything as of now."),
+    Action("now", ("0",), "Now", "Take time cursor and window away: everything as of now."),
+    Action("last_window", ("backspace",), "Window back", "To the window before it was narrowed."),
     Action("mark", ("W",), "Mark", "Mark this request, or this moment of a row, to compare it."),
     Action("compare", ("d",), "Compare", "Compare what is marked with what the cursor is on."),
     Action("copy", ("y",), "Copy", "As text, as JSON, or as the flux command (OSC 52).", in_footer=True),
     Action("export", ("x",), "Export", "Write what is shown to a file: .txt, .json or .svg."),
-    Action(
-        "command", ("at",), "Command", "Show the flux command that gives the same answer.", in_footer=True
-    ),
+    Action("command", ("at",), "CLI", "Show the flux command that gives the same answer.", in_footer=True),
     Action("next_pane", ("tab",), "Next pane", "Move to the next pane."),
     Action("previous_pane", ("shift+tab",), "Previous pane", "Move to the pane before."),
     Action("zoom", ("z",), "Zoom", "Give the focused pane the whole screen, or take it back."),
@@ -106,6 +114,13 @@ ACTIONS = (
     Action("up", ("up", "k"), "Up", "The line before.", (LISTS,)),
     Action("page_down", ("pagedown", "ctrl+d"), "Page down", "A page on.", (LISTS,)),
     Action("page_up", ("pageup", "ctrl+u"), "Page up", "A page back.", (LISTS,)),
+    Action(
+        "earlier_bucket", ("left", "h"), "Earlier part", "Pick the part of the window before.", (TIMELINE,)
+    ),
+    Action("later_bucket", ("right", "l"), "Later part", "Pick the next part of the window.", (TIMELINE,)),
+    Action(
+        "narrow", ("enter",), "Narrow", "Make the picked part the window, of Requests too.", (TIMELINE,), True
+    ),
     Action("first", ("home", "g"), "First", "The first line.", (LISTS,)),
     Action("last", ("end", "G"), "Last", "The last line.", (LISTS,)),
     Action("left", ("left", "h"), "Left", "In a table of data: the column to the left.", (GRIDS,)),
@@ -113,9 +128,22 @@ ACTIONS = (
     Action(
         "open", ("enter",), "Open", "Follow the line: to its request, row, exchange or table.", (LISTS,), True
     ),
-    Action("next_failed", ("e",), "Next failed", "The next request that failed.", ("requests",), True),
-    Action("previous_failed", ("E",), "Previous failed", "The failed request before.", ("requests",)),
-    Action("follow", ("f",), "Follow", "Follow what comes, or stand still.", ("requests",), True),
+    Action(
+        "next_failed",
+        ("e",),
+        "Next failed",
+        "The next request that failed, or part of the timeline with one.",
+        ("requests", TIMELINE),
+        True,
+    ),
+    Action(
+        "previous_failed",
+        ("E",),
+        "Previous failed",
+        "The failed request before, or part of the timeline with one.",
+        ("requests", TIMELINE),
+    ),
+    Action("follow", ("f",), "Follow", "Follow what comes, or stand still.", LIVE, True),
     Action(
         "bodies", ("b",), "Bodies", "Show the request and response bodies, or hide them.", ("request",), True
     ),
@@ -139,12 +167,13 @@ def bindings(where: str) -> list[BindingType]:
     """Return the keys of one place, as Textual binds them."""
     return [
         Binding(
-            ",".join(action.keys),
+            key,
             action.id,
             action.label,
             show=action.in_footer,
-            key_display=action.shown_keys[0],
+            key_display=shown,
             tooltip=action.meaning,
         )
         for action in of(where)
+        for key, shown in zip(action.keys, action.shown_keys, strict=True)
     ]

@@ -16,13 +16,13 @@ from textual.widget import Widget
 from flux.cli.cell import json_text
 from flux.cli.console import escape, local_zone
 from flux.model.errors import FluxError
-from flux.model.moment import Moment, parse_moment
+from flux.model.moment import Moment, parse_moment, parse_range
 from flux.tui import kept
 from flux.tui.actions import ACTIONS, EVERYWHERE, bindings
 from flux.tui.asking import Desk
 from flux.tui.dialog import Answered, Choice, Help, Prompt, Trouble
 from flux.tui.incidents import Incident, Incidents
-from flux.tui.jump import Cursor, Jump, ToExchange, ToIncident, ToRequest, ToRow, ToTable
+from flux.tui.jump import Cursor, Jump, ToExchange, ToIncident, ToRequest, ToRow, ToTable, Window
 from flux.tui.view import View
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Browser(App[None]):
         self.dsn = dsn
         self.zone = zone or local_zone()
         self.desk = Desk(path)
-        self.cursor: Cursor | None = None
+        self.window = Window()
+        self._windows: list[Window] = []
         self.searched = ""
         self.marked: ToRow | str | None = None
         self._start = start
@@ -156,7 +157,17 @@ class Browser(App[None]):
         if place != Incidents.place:
             self.enter(_standing()[place]())
 
-    # -- the time cursor --------------------------------------------------------------------------
+    # -- the window and the time cursor -----------------------------------------------------------
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The time cursor: the end of the window, None for now."""
+        return self.window.cursor
+
+    @property
+    def since(self) -> datetime | None:
+        """The beginning of the window, for what goes by time."""
+        return self.window.since
 
     @property
     def as_of(self) -> Moment | None:
@@ -170,32 +181,58 @@ class Browser(App[None]):
 
     def set_cursor(self, cursor: Cursor | None) -> None:
         """Move the time cursor; the view that is seen asks anew."""
-        if cursor != self.cursor:
-            self.cursor = cursor
+        self.set_window(self.window.moved(cursor))
+
+    def set_window(self, window: Window) -> None:
+        """Look at another window; the view that is seen asks anew."""
+        if window == self.window:
+            return
+        if window.since != self.since:
+            self._windows = [*self._windows, self.window][-TRAIL_MAX:]
+        self.window = window
+        self.view.reload()
+
+    def action_last_window(self) -> None:
+        """Take the window back that was narrowed last."""
+        if self._windows:
+            self.window = self._windows.pop()
             self.view.reload()
+        else:
+            self.notify("there was no other window")
+
+    def window_words(self) -> list[str]:
+        """Return the window as options of the command line."""
+        ends = {"--since": self.since, "--until": self.until}
+        return [word for name, at in ends.items() if at is not None for word in (name, at.isoformat())]
 
     def action_seek(self) -> None:
         """Ask for a time."""
-        hint = "14:00, 2h, yesterday 14:00, lsn:16/B374D848, req:550e8400; empty: now"
+        hint = "14:00, 2h, yesterday 14:00, lsn:16/B374D848, req:550e8400; a window: 14:00..14:05; empty: now"
         self.push_screen(Prompt("Time", hint), self._sought)
 
     def _sought(self, text: str | None) -> None:
         if text is not None and not text.strip():
-            self.set_cursor(None)
+            self.action_now()
         elif text is not None:
             self._seek(text)
 
     def _seek(self, text: str) -> None:
-        def resolved(ledger: Ledger) -> Cursor:
-            moment = parse_moment(text, now=datetime.now(UTC), zone=self.zone, request=ledger.request_span)
-            at = moment.time or (ledger.time_of(moment.lsn) if moment.lsn is not None else None)
-            return Cursor(moment, at)
+        window, now = self.window, datetime.now(UTC)
 
-        self.view.ask(resolved, self.set_cursor, name="seek")
+        def resolved(ledger: Ledger) -> Window:
+            if ".." not in text:
+                moment = parse_moment(text, now=now, zone=self.zone, request=ledger.request_span)
+                return window.moved(Cursor(moment, _time(ledger, moment)))
+            found = parse_range(text, now=now, zone=self.zone, request=ledger.request_span)
+            since = None if found.since is None else _time(ledger, found.since)
+            until = None if found.until is None else Cursor(found.until, _time(ledger, found.until))
+            return Window(since, until)
+
+        self.view.ask(resolved, self.set_window, name="seek")
 
     def action_now(self) -> None:
-        """Take the time cursor away."""
-        self.set_cursor(None)
+        """Take the window and its time cursor away."""
+        self.set_window(Window())
 
     # -- search -----------------------------------------------------------------------------------
 
@@ -258,8 +295,7 @@ class Browser(App[None]):
             return
         if form == "l":
             listing = self.view.listing
-            line = listing.current if listing else None
-            text = line.draw(self.size.width).plain.strip() if line else ""
+            text = listing.plain_line() if listing else ""
         else:
             forms = {"t": self.view.text, "j": self._json, "c": self._command_line}
             text = forms[form]()
@@ -358,6 +394,10 @@ class Browser(App[None]):
             self.exit()
         else:
             self.view.reload()
+
+
+def _time(ledger: Ledger, moment: Moment) -> datetime | None:
+    return ledger.time_of(moment.lsn) if moment.lsn is not None else moment.time
 
 
 def _standing() -> dict[str, type[View]]:

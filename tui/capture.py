@@ -96,7 +96,7 @@ class Capture(View):
         lines: list[Line] = []
         for one in self.status:
             lines += [ansi(text) for text in status_lines(one, self.look)]
-            if one.last_error:
+            if one.last_error and one.state == "streaming":  # else it is among them
                 lines.append(Line(Text(f"  last error  {escape(one.last_error)}", "red")))
         empty = [Line(Text("nothing is captured into this ledger yet; run flux init"))]
         self.query_one("#status", Listing).show(lines or empty)

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from flux import sql
-from flux.tui.actions import bindings
+from flux.tui.actions import KEY_NAMES, bindings
 from flux.tui.grid import Grid
 from flux.tui.view import View
 
@@ -53,9 +53,11 @@ class _Query(Input):
     """The query, with the history on ↑ and ↓."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "older", show=False),
-        Binding("down", "newer", show=False),
-        Binding("escape", "to_answer", show=False),
+        Binding("enter", "submit", "Run", key_display="Enter"),
+        Binding("right", "cursor_right", "Complete", key_display="→"),
+        Binding("up", "older", "Older", key_display="↑"),
+        Binding("down", "newer", "Newer", key_display="↓"),
+        Binding("escape", "to_answer", "To the answer", key_display="Esc"),
     ]
 
     def __init__(self, completion: _Completion, queries: Sequence[str]) -> None:
@@ -77,17 +79,26 @@ class _Query(Input):
             self.value = self.queries[-place] if place else ""
             self.cursor_position = len(self.value)
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """Tell that `?` and the like are typed here as well: the footer then does not offer them."""
+        del character
+        typed = KEY_NAMES.get(key, key)
+        return len(typed) == 1 and typed not in "→↑↓"
+
     def rewind(self) -> None:
         """Begin the history at its end again."""
         self._place = 0
 
     def action_to_answer(self) -> None:
-        """Leave the line for the answer, where keys are keys again."""
+        """Leave the line for the answer, where keys are keys again; without one leave the console."""
         view = self.screen
-        if isinstance(view, Console):
-            view.query_one("#answer", Grid).focus_table()
-            if self.has_focus:
-                view.browser.call_later(view.browser.run_action, "back")
+        if not isinstance(view, Console):
+            return
+        answer = view.query_one("#answer", Grid)
+        if answer.table is not None:
+            answer.focus_table()
+        else:
+            view.browser.call_later(view.browser.run_action, "back")
 
 
 class Console(View):

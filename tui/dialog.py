@@ -12,11 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from flux.model.errors import FluxError, LedgerDamaged, LedgerLocked, LedgerMissing
-from flux.tui.actions import EVERYWHERE, GRIDS, LISTS, of
+from flux.tui.actions import EVERYWHERE, GRIDS, LISTS, TIMELINE, of
 from flux.tui.listing import Listing
+from flux.tui.timeline import Timeline
 
 if TYPE_CHECKING:
     from flux.tui.view import View
@@ -111,12 +113,11 @@ def help_text(view: View) -> Iterator[Text]:
     """Yield the help of a view and its focused pane."""
     yield Text(f"{view.place.capitalize()}\n", "bold").append(f"{view.about}\n\n", "not bold")
     focused = view.focused
-    if isinstance(focused, Listing):
+    if isinstance(focused, (Listing, Timeline)):
         yield Text(f"{focused.title}\n", "bold").append(f"{focused.about}\n\n", "not bold")
     for where, title in (
         (view.place, "Here"),
-        (LISTS, "In a list"),
-        (GRIDS, "In a table of data"),
+        *_pane_of(focused),
         (EVERYWHERE, "Everywhere"),
     ):
         found = list(of(where))
@@ -128,6 +129,17 @@ def help_text(view: View) -> Iterator[Text]:
             yield Text(f"  {keys:<12} ", "cyan").append(f"{action.label:<16} ", "default")
             yield Text(f"{action.meaning}\n", "default")
         yield Text("\n")
+
+
+def _pane_of(focused: Widget | None) -> tuple[tuple[str, str], ...]:
+    """Return what can be done in a focused pane, each with its title."""
+    match focused:
+        case Timeline():
+            return ((TIMELINE, "In the timeline"),)
+        case Listing():
+            return ((LISTS, "In the list"),)
+        case _:
+            return (LISTS, "In a list"), (GRIDS, "In a table of data")
 
 
 class Answered(Enum):

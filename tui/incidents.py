@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -12,10 +12,11 @@ from textual.widget import Widget
 from flux.cli.console import escape
 from flux.cli.incident import incident_lines, route_of
 from flux.cli.story import Names
+from flux.model.moment import Moment
 from flux.tui.actions import bindings
 from flux.tui.columns import CYAN, GREEN, RED, Column, heading, row
-from flux.tui.jump import ToIncident, ToRequest, ToRow
-from flux.tui.listing import Line, Listing, ansi
+from flux.tui.jump import Cursor, ToIncident, ToRequest, ToRow, Window
+from flux.tui.listing import Draw, Line, Listing, ansi
 from flux.tui.timeline import Timeline
 from flux.tui.view import View
 
@@ -28,6 +29,8 @@ Document = dict[str, Any]
 
 BUCKETS = 240
 """Parts of the window that are asked for; the timeline makes of them as many as it has columns."""
+LOCATED = 100
+"""Columns from which on an error is named with its location."""
 COUNTED_MAX = 100
 """Incidents whose rows are counted, the newest."""
 TOUCHED_MAX = 1_000
@@ -73,12 +76,21 @@ class Incidents(View):
 
     def load(self) -> None:
         """Ask for both."""
-        until = self.browser.until
-        self.ask(lambda ledger: ledger.incidents(until=until).to_pylist(), self._show)
-        self.ask(lambda ledger: ledger.activity(until=until, buckets=BUCKETS), self._draw, name="activity")
+        since, until = self.browser.since, self.browser.until
+        self.ask(lambda ledger: ledger.incidents(since=since, until=until).to_pylist(), self._show)
+
+        def counted(ledger: Ledger) -> pa.Table:
+            return ledger.activity(since=since, until=until, buckets=BUCKETS)
+
+        self.ask(counted, self._draw, name="activity")
 
     def _draw(self, found: pa.Table) -> None:
         self.query_one(Timeline).show(found.to_pylist(), BUCKETS, self.look)
+
+    def on_timeline_picked(self, message: Timeline.Picked) -> None:
+        """Make what was picked the window."""
+        moment = Moment(time=message.until.astimezone(UTC))
+        self.browser.set_window(Window(message.since, Cursor(moment, message.until)))
 
     def _show(self, found: list[Document]) -> None:
         self.incidents = found
@@ -104,28 +116,32 @@ class Incidents(View):
         lines = [Line(self._drawn(one), ToIncident(one), one["incident"]) for one in self.incidents]
         self.query_one("#incidents", Listing).show(lines or [Line(Text("no request failed"))])
 
-    def _drawn(self, one: Document) -> Any:
+    def _drawn(self, one: Document) -> Draw:
         rows = self._rows.get(_mark(one))
         error = (one["error_type"] or "").rpartition(".")[2] or ", ".join(map(str, one["statuses"] or ()))
         place = f" ({one['error_location']})" if one["error_location"] else ""
-        cells = (
+        cells = [
             ("open" if one["open"] else "quiet", RED if one["open"] else GREEN),
             (f"{one['count']:,}", ""),
             ("…" if rows is None else f"{rows:,}", ""),
             (self._clock(one["first_at"]), ""),
             (self._clock(one["last_at"]), ""),
             (escape(route_of(one)), CYAN),
-            (escape(error + place), RED),
-        )
-        return lambda width: row(_COLUMNS, cells, width)
+            (escape(error), RED),
+        ]
+
+        def draw(width: int) -> Text:
+            located = (escape(error + place), RED)
+            return row(_COLUMNS, [*cells[:-1], located] if width >= LOCATED else cells, width)
+
+        return draw
 
     def _clock(self, at: datetime) -> str:
         return at.astimezone(self.browser.zone).strftime("%m-%d %H:%M:%S")
 
     def words(self) -> Sequence[str]:
         """Return `incident list`."""
-        until = self.browser.until
-        return ["incident", "list", *(["--until", until.isoformat()] if until else [])]
+        return ["incident", "list", *self.browser.window_words()]
 
     def document(self) -> Any:
         """Return the incidents."""
@@ -148,6 +164,7 @@ class Incident(View):
         super().__init__(incident)
         self.incident = incident
         self.rows: list[Document] = []
+        self._titles: dict[str, str] = {}
 
     @property
     def crumb(self) -> str:
@@ -167,19 +184,21 @@ class Incident(View):
         self.query_one("#requests").focus()
 
     def load(self) -> None:
-        """Ask for the rows."""
-        ids = self.incident["request_ids"]
-        names = Names(ids)
-        lines = [Line(Text(names.request(one), CYAN), ToRequest(one), one) for one in reversed(ids)]
-        self.query_one("#requests", Listing).show(lines)
+        """Ask how far it has come, and for its rows."""
+        self._list_requests(self._titles)
+        known = self.incident
 
-        def asked(ledger: Ledger) -> tuple[list[Document], dict[str, str]]:
-            return list(ledger.rows_of(ids, TOUCHED_MAX).to_pylist()), ledger.request_titles(ids)
+        def asked(ledger: Ledger) -> tuple[Document, list[Document], dict[str, str]]:
+            # Its id stays while it goes on. One whose first request has gone by now is shown as it was.
+            found = ledger.incidents(since=known["first_at"]).to_pylist()
+            newest = next((one for one in found if one["incident"] == known["incident"]), known)
+            ids = newest["request_ids"]
+            return newest, list(ledger.rows_of(ids, TOUCHED_MAX).to_pylist()), ledger.request_titles(ids)
 
         self.ask(asked, self._show)
 
-    def _told_titles(self, titles: dict[str, str]) -> None:
-        """Add to each request what it was."""
+    def _list_requests(self, titles: dict[str, str]) -> None:
+        """List them, with what each was where that is known."""
         ids = self.incident["request_ids"]
         names = Names(ids)
         self.query_one("#requests", Listing).show(
@@ -193,10 +212,11 @@ class Incident(View):
             ]
         )
 
-    def _show(self, answer: tuple[list[Document], dict[str, str]]) -> None:
-        self.rows, titles = answer
+    def _show(self, answer: tuple[Document, list[Document], dict[str, str]]) -> None:
+        self.incident, self.rows, self._titles = answer
+        self._made_of = (self.incident,)
         rows = self.rows
-        self._told_titles(titles)
+        self._list_requests(self._titles)
         document = self.document()
         told = list(incident_lines(document, self.look))
         facts = [part for line in told for part in line.split("\n") if part]

@@ -23,6 +23,20 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What all views look at: from `since`, if it has a beginning, to the time cursor."""
+
+    since: datetime | None = None
+    cursor: Cursor | None = None
+
+    def moved(self, cursor: Cursor | None) -> Window:
+        """Return it with another end; a beginning that is not before it is let go of."""
+        at = cursor.at if cursor is not None else None
+        is_before = at is not None and self.since is not None and at < self.since
+        return Window(None if is_before else self.since, cursor)
+
+
+@dataclass(frozen=True, slots=True)
 class ToIncident:
     """To an incident, a row of `Ledger.incidents`."""
 

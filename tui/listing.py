@@ -7,6 +7,7 @@ nothing flickers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,6 +32,12 @@ WRAPPED_MIN = 10
 """Columns below which nothing is wrapped: there is no room to read in."""
 PLAIN_WIDTH = 160
 """Columns of a line that is copied or searched, if it fits itself to its width."""
+ASKED = "…"
+"""Shown until there is an answer: an empty pane would say that there is nothing."""
+LETTERS_MAX = 10_000
+"""Letters of a line that are shown."""
+GAP = re.compile(" {3,}")
+"""Between two columns."""
 CONTINUED = 2
 """Columns by which the rest of a line that is wrapped is moved in."""
 
@@ -66,7 +73,10 @@ def wrapped(line: Line, width: int) -> list[Line]:
         return [line]
     indent = len(line.text.plain) - len(line.text.plain.lstrip(" ")) + CONTINUED
     indent = min(indent, width // 3)
-    parts = line.text.divide([_break(line.text.plain, width)])
+    text = _squeezed(_bounded(line.text))
+    if text.cell_len <= width:
+        return [Line(text, line.jump, line.mark)]
+    parts = text.divide([_break(text.plain, width)])
     lines = [Line(parts[0], line.jump, line.mark)]
     rest = parts[1]
     while rest.plain.strip():
@@ -76,14 +86,35 @@ def wrapped(line: Line, width: int) -> list[Line]:
     return lines
 
 
+def _bounded(text: Text) -> Text:
+    """Return as much of a text as anybody reads: a body may be one line of a million letters."""
+    more = len(text) - LETTERS_MAX
+    return (
+        text if more <= 0 else text[:LETTERS_MAX].append(f" … and {more:,} more letters; y copies all", "dim")
+    )
+
+
+def _squeezed(text: Text) -> Text:
+    """Return a text whose columns stand no further apart than two blanks: there is no room to align them."""
+    begin = len(text.plain) - len(text.plain.lstrip(" "))
+    made, place = Text(end=""), 0
+    for gap in GAP.finditer(text.plain, begin):
+        made.append_text(text[place : gap.start() + 2])
+        place = gap.end()
+    return made.append_text(text[place:])
+
+
 def _break(text: str, width: int) -> int:
-    """Return where to break a text: after the last blank that fits, if it is not too far back."""
+    """Return where to break a text: between two columns that fit, else after a blank, if not too far back."""
     fitting, taken = 0, 0
     for character in text:
         taken += cell_len(character)
         if taken > width:
             break
         fitting += 1
+    column = text.rfind("  ", 0, fitting + 2)
+    if fitting < len(text) and column > fitting // 2:
+        return column + 2
     blank = text.rfind(" ", 0, fitting + 1)
     return blank + 1 if fitting < len(text) and blank > fitting // 2 else max(1, fitting)
 
@@ -94,8 +125,8 @@ class Listing(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(LISTS)]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"listing--cursor", "listing--header"}
     DEFAULT_CSS = """
-    Listing { background: $background; scrollbar-size: 1 1; border: round $panel;
-        border-title-color: $text-muted; }
+    Listing { background: $background; scrollbar-size: 1 1; scrollbar-gutter: stable;
+        border: round $panel; border-title-color: $text-muted; }
     Listing:focus { border: round $accent; border-title-color: $text; }
     Listing > .listing--cursor { background: $surface-lighten-2; }
     Listing:focus > .listing--cursor { background: $accent-darken-2; }
@@ -131,7 +162,9 @@ class Listing(ScrollView, can_focus=True):
         self.about = about
         self.lines: Sequence[Line] = ()
         """As they are drawn: what was too long for one line is several."""
+        self._is_asked = True
         self._whole: Sequence[Line] = ()
+        self._wholes: Sequence[Line] = ()
         self._width = 0
         self._header = header
 
@@ -143,17 +176,27 @@ class Listing(ScrollView, can_focus=True):
         return self.lines[self.cursor] if 0 <= self.cursor < len(self.lines) else None
 
     def show(self, lines: Sequence[Line], *, at: Hashable = None) -> None:
-        """Show other lines; the cursor goes to the mark `at`, else it stays on the line with its mark."""
-        before = self.current
+        """Show other lines; the cursor goes to the mark `at`, else it stays on the line with its mark.
+
+        That line also stays where it is on the screen, unless the top of the list was seen: what comes there
+        is to be seen as well.
+        """
+        before, top = self.current, self.scroll_offset.y
         mark = at if at is not None else before.mark if before is not None else None
         place = self.cursor
         self._whole = lines
+        self._is_asked = False
         self._width = self.scrollable_content_region.width
-        self.lines = [part for line in lines for part in wrapped(line, self._width)]
+        parts = [(part, line) for line in lines for part in wrapped(line, self._width)]
+        self.lines = [part for part, _ in parts]
+        self._wholes = [line for _, line in parts]
         if mark is not None:
             place = next((nth for nth, line in enumerate(self.lines) if line.mark == mark), place)
         self.virtual_size = Size(0, len(self.lines) + self._above)
+        moved = place - self.cursor
         self.set_reactive(Listing.cursor, max(0, min(place, len(self.lines) - 1)))
+        if top and moved and at is None:
+            self.scroll_to(y=top + moved, animate=False, immediate=True)
         self._keep_in_sight()
         self.refresh()
         self.post_message(self.Moved(self, self.current))
@@ -176,6 +219,10 @@ class Listing(ScrollView, can_focus=True):
                 return True
         return False
 
+    def plain_line(self) -> str:
+        """Return the line under the cursor as plain text, however many it takes on the screen."""
+        return self._wholes[self.cursor].draw(PLAIN_WIDTH).plain.strip() if self._wholes else ""
+
     def plain(self) -> str:
         """Return all lines as plain text."""
         drawn = [self._header(PLAIN_WIDTH)] if self._header else []
@@ -197,7 +244,8 @@ class Listing(ScrollView, can_focus=True):
             return self._strip(self._header(width), width, self.rich_style + style)
         nth = y + scroll_y - self._above
         if not 0 <= nth < len(self.lines):
-            return Strip.blank(width, self.rich_style)
+            told = Text(ASKED if self._is_asked and not nth else "", "dim")
+            return self._strip(told, width, self.rich_style)
         style = self.rich_style
         if nth == self.cursor:
             style += self.get_component_rich_style("listing--cursor", partial=True)
@@ -222,7 +270,7 @@ class Listing(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Wrap the lines anew, and keep the cursor in sight."""
-        if self._width != self.scrollable_content_region.width:
+        if self._width != self.scrollable_content_region.width and not self._is_asked:
             self.show(self._whole)
         self._keep_in_sight()
 

@@ -1,9 +1,11 @@
-"""Requests: the newest, or those up to the time cursor; filtered as `flux tail` filters; live."""
+"""Requests: the newest, or those of the window; filtered as `flux tail` filters; live."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -13,7 +15,7 @@ from flux.cli.console import escape
 from flux.cli.story import Names
 from flux.cli.tail import changes_text, described, duration_text
 from flux.model.errors import UsageError
-from flux.model.filter import parse_filter
+from flux.model.filter import among, is_of_changes, parse_filter
 from flux.tui.actions import bindings
 from flux.tui.columns import CYAN, GREEN, RED, YELLOW, Cell, Column, heading, row
 from flux.tui.jump import ToRequest
@@ -29,8 +31,11 @@ PAGE = 200
 """Requests that are asked for at once."""
 SHOWN_MAX = 20_000
 """Requests that are kept in the list; older ones are found by a filter or the time cursor."""
-FOLLOW_INTERVAL_S = 0.5
-"""Between looks at the catalog's version, a read of a millisecond."""
+
+SETTLE_S = 10.0
+"""So long after a request came, what it changed, or that it was rolled back, may come with later commits."""
+UNSETTLED_MAX = 200
+"""Requests that are asked for again at once, the newest."""
 
 _COLUMNS = (
     Column("TIME", 12),
@@ -41,6 +46,25 @@ _COLUMNS = (
     Column("ERROR", 12, share=2, from_width=110),
     Column("ID", 12, from_width=90),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Come:
+    """A request that came just now."""
+
+    at: datetime
+    until_s: float
+    """On the monotonic clock: until then it is asked for again with each commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Newer:
+    """What a look for more found."""
+
+    requests: Sequence[Document]
+    unsettled: dict[str, _Come]
+    reached: int
+    """The version of the ledger that was looked at."""
 
 
 class Requests(View):
@@ -56,15 +80,14 @@ class Requests(View):
         super().__init__(where)
         self.where = where
         self.requests: list[Document] = []
-        self.is_live = True
-        self._version = 0
+        self._reached = 0
+        self._unsettled: dict[str, _Come] = {}
         self._is_whole = False
 
     @property
     def crumb(self) -> str:
         """The filter, if there is one."""
-        live = " (live)" if self.is_live and self.browser.cursor is None else ""
-        return f"Requests{live}" + (f" where {self.where}" if self.where else "")
+        return "Requests" + (f" where {self.where}" if self.where else "")
 
     @property
     def search_value(self) -> str:
@@ -81,38 +104,40 @@ class Requests(View):
         )
 
     def on_mount(self) -> None:
-        """Focus it, and begin to follow."""
+        """Focus it."""
         super().on_mount()
         self.query_one("#requests").focus()
-        self.set_interval(FOLLOW_INTERVAL_S, self._look_for_more)
 
     # -- asking -----------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Ask for the newest."""
-        where, until = self.where or None, self.browser.until
+        where, since, until = self.where or None, self.browser.since, self.browser.until
 
         def asked(ledger: Ledger) -> tuple[list[Document], int]:
-            found = ledger.requests(where, until=until, limit=PAGE)
+            found = ledger.requests(where, since=since, until=until, limit=PAGE)
             return described(ledger, found)[::-1], ledger.version
 
         self.ask(asked, self._show)
 
     def _show(self, answer: tuple[list[Document], int]) -> None:
-        self.requests, self._version = answer
+        self.requests, self._reached = answer
         self._is_whole = len(self.requests) < PAGE
+        until_s = monotonic() + SETTLE_S
+        self._unsettled = {one["request_id"]: _Come(one["at"], until_s) for one in self.requests}
         self._redraw()
 
     def on_listing_near_end(self) -> None:
         """Ask for older ones."""
         if self._is_whole or not self.requests or len(self.requests) >= SHOWN_MAX or "older" in self._pending:
             return
-        where, until = self.where or None, self.requests[-1]["at"]
+        where, since, until = self.where or None, self.browser.since, self.requests[-1]["at"]
         # As many as share the oldest one's time come again.
         again = sum(one["at"] == until for one in self.requests)
 
         def asked(ledger: Ledger) -> list[Document]:
-            return described(ledger, ledger.requests(where, until=until, limit=PAGE + again))[::-1]
+            found = ledger.requests(where, since=since, until=until, limit=PAGE + again)
+            return described(ledger, found)[::-1]
 
         self.ask(asked, self._add_older, name="older")
 
@@ -123,21 +148,28 @@ class Requests(View):
         self.requests += fresh
         self._redraw()
 
-    def _look_for_more(self) -> None:
-        """Ask for what came since, while the view is live."""
-        is_seen = self.browser.view is self and self.is_live and self.browser.cursor is None
-        if not is_seen or self._pending or not self._version:
-            return
-        where, version = self.where or None, self._version
+    def look_for_more(self) -> None:
+        """Ask for what came since, and again for what came just now; not again for all."""
+        tree = parse_filter(self.where) if self.where else None
+        since, version, now = self.browser.since, self._reached, monotonic()
+        waiting = {one: come for one, come in self._unsettled.items() if come.until_s > now}
 
-        def asked(ledger: Ledger) -> tuple[list[Document], int]:
-            found, reached = ledger.requests_after(version, where)
-            return described(ledger, found)[::-1], reached
+        def asked(ledger: Ledger) -> _Newer:
+            came, reached = ledger.requests_after(version, None if is_of_changes(tree) else tree)
+            until_s = monotonic() + SETTLE_S
+            fresh = {one["request_id"]: _Come(one["at"], until_s) for one in came.to_pylist()}
+            unsettled = dict(list((waiting | fresh).items())[-UNSETTLED_MAX:])
+            if reached == version or not unsettled:
+                return _Newer([], unsettled, reached)
+            begin = min(one.at for one in unsettled.values())
+            found = ledger.requests(among(tree, list(unsettled)), since=max(begin, since or begin))
+            return _Newer(described(ledger, found)[::-1], unsettled, reached)
 
         self.ask(asked, self._add_newer, name="newer")
 
-    def _add_newer(self, answer: tuple[Sequence[Document], int]) -> None:
-        found, self._version = answer
+    def _add_newer(self, newer: _Newer) -> None:
+        self._unsettled, self._reached = newer.unsettled, newer.reached
+        found = newer.requests
         if not found:
             return
         fresh = {_mark(one) for one in found}
@@ -196,11 +228,6 @@ class Requests(View):
 
     # -- keys -------------------------------------------------------------------------------------
 
-    def action_follow(self) -> None:
-        """Follow, or stand still."""
-        self.is_live = not self.is_live
-        self.draw_top()
-
     def action_next_failed(self) -> None:
         """Go to the next request that failed."""
         self._to_failed(1)
@@ -226,9 +253,8 @@ class Requests(View):
 
     def words(self) -> Sequence[str]:
         """Return `tail`."""
-        until = self.browser.until
-        words = ["tail", *(["--filter", self.where] if self.where else [])]
-        return [*words, *(["--until", until.isoformat()] if until else ["--no-follow"])]
+        words = ["tail", *(["--filter", self.where] if self.where else []), *self.browser.window_words()]
+        return words if self.browser.until else [*words, "--no-follow"]
 
     def document(self) -> Any:
         """Return the requests with their changes."""

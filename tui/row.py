@@ -54,6 +54,7 @@ class Row(View):
         self.answer: _Answer | None = None
         self.events: list[Document] = []
         self._begin = jump.lsn
+        self._is_new = True
 
     @property
     def crumb(self) -> str:
@@ -125,10 +126,11 @@ class Row(View):
         return replace(self.look, key=frozenset(key))
 
     def _at(self) -> Any:
-        """Return the mark of the change on which the cursor begins."""
+        """Return the mark of the change on which the cursor begins: the newest, unless one was named."""
+        is_first, self._is_new = self._is_new, False
         begin, self._begin = self._begin, None
         if begin is None:
-            return None
+            return _mark(self.events[-1]) if is_first and self.events else None
         return next((_mark(one) for one in self.events if begin in {one["lsn"], one["commit_lsn"]}), None)
 
     # -- time -------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
-"""What all views have in common: breadcrumb, time cursor, panes, questions, what can be taken away.
+"""What all views have in common: breadcrumb, window, panes, questions, following, what can be taken away.
 
 A view asks in `load`, which is called when it appears, when the time cursor moves, and on Reload. A view
 that is left has its questions cancelled; when it is seen again with answers missing, or of another moment, it
-asks anew.
+asks anew. A live view asks again when the ledger has a new commit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -23,8 +24,9 @@ from flux.cli.console import escape
 from flux.cli.story import Look
 from flux.model.errors import FluxError, LedgerError
 from flux.model.moment import moment_text
+from flux.tui.actions import LIVE
 from flux.tui.footer import Footer
-from flux.tui.jump import Cursor, ToRow
+from flux.tui.jump import ToRow, Window
 from flux.tui.listing import Line, Listing
 
 if TYPE_CHECKING:
@@ -32,12 +34,19 @@ if TYPE_CHECKING:
     from flux.tui.app import Browser
 
 Answer = TypeVar("Answer")
+FOLLOW_INTERVAL_S = 0.5
+"""Between looks at the catalog's version, a read of a millisecond."""
+FINE = timedelta(seconds=10)
+"""A shorter window is told to the millisecond."""
 WIDE = 110
 """Columns from which on panes stand beside each other."""
 
 
 class View(Screen[None]):
     """One screen of the browser."""
+
+    AUTO_FOCUS = ""
+    """Nothing: each focuses its main pane, which may come with the answer."""
 
     place: ClassVar[str]
     """Its name in the table of actions."""
@@ -47,8 +56,10 @@ class View(Screen[None]):
     def __init__(self, *subject: Any) -> None:
         super().__init__()
         self._made_of = subject
-        self._seen: tuple[Cursor | None] | None = None
+        self._seen: Window | None = None
         self._pending: set[str] = set()
+        self._version: int | None = None
+        self.is_live = self.place in LIVE
 
     # -- what a view is ---------------------------------------------------------------------------
 
@@ -108,7 +119,7 @@ class View(Screen[None]):
     @property
     def look(self) -> Look:
         """How values and times are drawn."""
-        return Look(zone=self.browser.zone, colour=True)
+        return Look(zone=self.browser.zone, colour=True, sentence_width=0)
 
     def compose(self) -> ComposeResult:
         """Make the frame."""
@@ -119,14 +130,16 @@ class View(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Focus the main pane."""
+        """Focus the main pane; a live view begins to look for what comes."""
         self.lay_out()
+        if self.place in LIVE:
+            self.set_interval(FOLLOW_INTERVAL_S, self._look_for_more)
 
     def on_screen_resume(self) -> None:
         """Ask, if what is shown is missing or of another moment."""
         self.draw_top()
         self.lay_out()
-        if self._seen != (self.browser.cursor,) or self._pending:
+        if self._seen != self.browser.window or self._pending:
             self.reload()
 
     def on_screen_suspend(self) -> None:
@@ -135,27 +148,48 @@ class View(Screen[None]):
 
     def reload(self) -> None:
         """Ask again."""
-        self._seen = (self.browser.cursor,)
+        self._seen = self.browser.window
         self._pending.clear()
+        self._version = None
         self.show_trouble(None)
         self.draw_top()
+        if self.place in LIVE:
+            # Before the rest: what is committed meanwhile is seen at the next look.
+            self.ask(lambda ledger: ledger.refresh(), self._note_version, name="version")
         self.load()
 
     def draw_top(self) -> None:
         """Draw the breadcrumb and the time cursor."""
         crumbs = [view.crumb for view in self.browser.views]
-        cursor = self.browser.cursor
-        moment = "now" if cursor is None else moment_text(cursor.moment, self.browser.zone)
-        if cursor is not None and cursor.at is not None:
-            moment = self.look.clock(cursor.at)
-        right = f" as of {moment} "
+        right = f" {self._moment_text()} "
         left = " › ".join(escape(crumb) for crumb in crumbs)
         room = max(8, self.app.size.width - len(right) - 2)
         if len(left) > room:
             left = "…" + left[-(room - 1) :]
         text = Text(f" {left}".ljust(room + 2), "bold", no_wrap=True, end="")
-        text.append(right, "" if cursor is None else "bold reverse")
+        text.append(right, "" if self.browser.window == Window() else "bold reverse")
         self.query_one("#top", Static).update(text)
+
+    def _moment_text(self) -> str:
+        since, cursor = self.browser.since, self.browser.cursor
+        if cursor is None:
+            moment = "live" if self.is_live else "now"
+        else:
+            at = cursor.at
+            moment = moment_text(cursor.moment, self.browser.zone) if at is None else self.look.clock(at)
+        if since is not None:
+            at = cursor.at if cursor is not None else None
+            return f"{self.look.clock(since)} to {moment}" if at is None else self._window_text(since, at)
+        return moment if cursor is None and self.is_live else f"as of {moment}"
+
+    def _window_text(self, since: datetime, until: datetime) -> str:
+        """Return a window as short as it can be told: the breadcrumb wants room too."""
+        first, last = (at.astimezone(self.browser.zone) for at in (since, until))
+        form = "%H:%M:%S" if last - first >= FINE else "%H:%M:%S.%f"
+        begin, end = (at.strftime(form)[:12] for at in (first, last))
+        if first.date() == last.date():
+            return f"{first:%m-%d} {begin} to {end}"
+        return f"{first:%m-%d} {begin} to {last:%m-%d} {end}"
 
     def show_trouble(self, error: FluxError | None) -> None:
         """Show what failed, why, and what to do next; None takes it away."""
@@ -212,6 +246,34 @@ class View(Screen[None]):
             return
         self._pending.discard(name)
         answered(answer)
+
+    # -- following --------------------------------------------------------------------------------
+
+    @property
+    def follows(self) -> bool:
+        """Whether what comes is to be shown: it is live, it is seen, and the window has no end."""
+        return self.is_live and self.browser.cursor is None and self.app.screen is self
+
+    def _look_for_more(self) -> None:
+        if self.follows and not self._pending:
+            self.look_for_more()
+
+    def look_for_more(self) -> None:
+        """Look whether there is a new commit; with one, what is shown is asked for again."""
+        self.ask(lambda ledger: ledger.refresh(), self._note_version, name="version")
+
+    def _note_version(self, version: int) -> None:
+        is_new = self._version is not None and version != self._version
+        self._version = version
+        if is_new:
+            self.load()
+
+    def action_follow(self) -> None:
+        """Follow, or stand still."""
+        self.is_live = not self.is_live
+        self.draw_top()
+        if self.is_live:
+            self.reload()
 
     # -- moving -----------------------------------------------------------------------------------
 

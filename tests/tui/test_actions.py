@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flux.tui.actions import ACTIONS, EVERYWHERE, GRIDS, LISTS, Action
+from flux.tui.actions import ACTIONS, EVERYWHERE, GRIDS, LISTS, TIMELINE, Action
 from flux.tui.app import Browser
 from flux.tui.capture import Capture
 from flux.tui.console import Console
@@ -21,6 +21,7 @@ from flux.tui.request import Request
 from flux.tui.requests import Requests
 from flux.tui.row import Row
 from flux.tui.table import Table, Tables
+from flux.tui.timeline import Timeline
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tui.md"
 VIEWS = (Incidents, Incident, Requests, Request, Exchange, Row, Tables, Table, Diff, Console, Capture)
@@ -28,6 +29,7 @@ PLACES: dict[str, tuple[type, ...]] = {view.place: (view,) for view in VIEWS} | 
     EVERYWHERE: (Browser,),
     LISTS: (Listing, _Table),
     GRIDS: (_Table,),
+    TIMELINE: (Timeline,),
 }
 
 
@@ -40,12 +42,10 @@ def test_each_action_is_done_where_it_stands(action: Action) -> None:
 
 
 @pytest.mark.parametrize("view", [view.place for view in VIEWS])
-def test_no_key_means_two_things(view: str) -> None:
+@pytest.mark.parametrize("pane", [{LISTS, GRIDS}, {TIMELINE}], ids=["lists", "timeline"])
+def test_no_key_means_two_things(view: str, pane: set[str]) -> None:
     seen = Counter(
-        key
-        for action in ACTIONS
-        if {view, EVERYWHERE, LISTS, GRIDS} & set(action.where)
-        for key in action.keys
+        key for action in ACTIONS if {view, EVERYWHERE, *pane} & set(action.where) for key in action.keys
     )
     assert not [key for key, count in seen.items() if count > 1]
 

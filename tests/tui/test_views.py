@@ -74,7 +74,7 @@ def test_requests_filter_and_failed_ones(requests_ledger: Path, drive: Drive) ->
         assert "hint" in tui.screen()
         await tui.press("f")
         assert not view.is_live
-        assert "(live)" not in view.crumb
+        assert "live" not in tui.screen().splitlines()[0]
 
     run(walk, drive, requests_ledger)
 
@@ -150,7 +150,6 @@ def test_a_table_at_a_time_and_what_changed_since(ledger: Path, drive: Drive) ->
         await tui.press("full_stop", "slash")
         await tui.type("42")
         assert "users key 42" in view.crumb
-        grid.focus_table()
         await tui.press("enter")
         assert tui.at(Row).jump.key == "42"
 
@@ -199,7 +198,9 @@ def test_the_console_asks_completes_and_remembers(requests_ledger: Path, drive: 
         assert "read-only" in tui.screen()
         await tui.press("up", "up")
         assert line.value == "select count(*) as n from requests"
-        await tui.press("escape", "at")
+        await tui.press("escape")
+        tui.at(Console)
+        assert view.query_one("#answer").has_focus_within
         assert view.words() == ["sql", "delete from requests"]
 
     run(walk, drive, requests_ledger)
