@@ -89,8 +89,6 @@ class Table(View):
     search_title = "Key"
     search_hint: ClassVar[str] = "one row by its key: 42; of several columns: eu,42; empty: all"
     BINDINGS = bindings(place)
-    # Textual would focus what is hidden; the table of the rows, which comes with the answer, is focused then.
-    AUTO_FOCUS = ""
 
     def __init__(self, jump: ToTable) -> None:
         super().__init__(jump)
