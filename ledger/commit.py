@@ -12,6 +12,7 @@ Source: DuckLake specification 1.0, "Tables" and "Queries".
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -233,16 +234,17 @@ class Catalog:
         with self._transaction() as connection:
             return {Path(path).name for (path,) in connection.execute(sql.text("ledger/commit/named.sql"))}
 
-    def replaced(self, before: datetime) -> dict[int, str]:
-        """Return the files that were replaced before that moment: number, and path in the data folder."""
+    def replaced(self, before: datetime, count_max: int) -> dict[int, str]:
+        """Return files that were replaced before that moment: number, and path in the data folder."""
         with self._transaction() as connection:
-            return dict(connection.execute(sql.text("ledger/commit/replaced.sql"), (text_of(before),)))
+            words = (text_of(before), count_max)
+            return dict(connection.execute(sql.text("ledger/commit/replaced.sql"), words))
 
     def forget_replaced(self, numbers: Iterable[int]) -> None:
         """Say that these files are deleted."""
         with self._transaction() as connection:
-            words = [(number,) for number in numbers]
-            connection.executemany(sql.text("ledger/commit/forget_replaced.sql"), words)
+            words = (json.dumps(list(numbers)),)
+            connection.execute(sql.text("ledger/commit/forget_replaced.sql"), words)
             connection.commit()
 
     def _add_files(

@@ -33,6 +33,8 @@ READER_GRACE_S = 900
 """A replaced file is kept at least this long; a question takes seconds, a long export minutes."""
 ORPHAN_CHECK_S = 3600
 """Between two looks for files that a killed writer left behind: each lists all files."""
+DELETED_MAX = 500
+"""Replaced files that are deleted at a time: a file takes half a millisecond, and the stream waits."""
 VERSIONS_MIN = 1000
 """Versions of the catalog that are forgotten at a time."""
 POSITIONS_INLINED_MAX = 2000
@@ -107,7 +109,7 @@ class Upkeeper:
         """Delete replaced and orphaned files whose grace is over, and forget old versions."""
         before = datetime.now(UTC) - timedelta(seconds=READER_GRACE_S)
         self._catalog.expire(before, VERSIONS_MIN)
-        replaced = self._catalog.replaced(before)
+        replaced = self._catalog.replaced(before, DELETED_MAX)
         for path in replaced.values():
             (self._place.data / path).unlink(missing_ok=True)
         # Deleted first: what a kill leaves in the list is looked at again.

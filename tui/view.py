@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rich.text import Text
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 FOLLOW_INTERVAL_S = 0.5
 """Between looks at the catalog's version, a read of a millisecond."""
+REST = 3
+"""A live view looks again after so many times as long as the last answers took: most of the time it rests."""
 FINE = timedelta(seconds=10)
 """A shorter window is told to the millisecond."""
 WIDE = 110
@@ -59,6 +62,7 @@ class View(Screen[None]):
         self._seen: Window | None = None
         self._pending: set[str] = set()
         self._version: int | None = None
+        self._asked_s = self._look_s = 0.0
         self.is_live = self.place in LIVE
 
     # -- what a view is ---------------------------------------------------------------------------
@@ -220,6 +224,8 @@ class View(Screen[None]):
         name: str = "main",
     ) -> None:
         """Ask in the desk's thread; the newest question of a name takes the place of the one before."""
+        if not self._pending:
+            self._asked_s = monotonic()
         self._pending.add(name)
         self.begin(partial(self._asked, name, question, answered), name)
 
@@ -238,14 +244,20 @@ class View(Screen[None]):
         try:
             answer = await self.browser.desk.ask(question)
         except FluxError as error:
-            self._pending.discard(name)
+            self._settled(name)
             if error.exit_code == LedgerError.exit_code and self.browser.view is self:
                 self.browser.show_ledger_trouble(error)
             else:
                 self.show_trouble(error)
             return
-        self._pending.discard(name)
+        self._settled(name)
         answered(answer)
+
+    def _settled(self, name: str) -> None:
+        self._pending.discard(name)
+        if not self._pending:
+            now = monotonic()
+            self._look_s = now + REST * (now - self._asked_s)
 
     # -- following --------------------------------------------------------------------------------
 
@@ -255,7 +267,7 @@ class View(Screen[None]):
         return self.is_live and self.browser.cursor is None and self.app.screen is self
 
     def _look_for_more(self) -> None:
-        if self.follows and not self._pending:
+        if self.follows and not self._pending and monotonic() >= self._look_s:
             self.look_for_more()
 
     def look_for_more(self) -> None:
