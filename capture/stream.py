@@ -28,8 +28,6 @@ _GATHER_S = 0.05
 """Between two looks at what arrived while messages are held."""
 _ONCE_SLOWER = 10
 """A run of `once` commits so many times as seldom: nobody waits for a commit, and each costs some 20 ms."""
-_ONCE_SLACK = 4
-"""It leaves so many times as many small files as `flux up` before it merges them."""
 _SETTLE_S = 0.01
 """A message is held at least this long: what the server sends at one time is taken together."""
 
@@ -92,8 +90,8 @@ class Session:
                 self._baselines()
             if self._run.settings.once and self._is_done():
                 self._flush()
-                # A run every minute must not leave a file for each; but few runs should have to wait for it.
-                self._run.writer.maintain(wait=True, slack=_ONCE_SLACK)
+                # A run every minute must not leave a file for each; but no run should have to wait for long.
+                self._run.writer.maintain(wait=True, brief=True)
                 return True
             self._report()
         self._decode()

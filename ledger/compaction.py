@@ -34,6 +34,9 @@ TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20,
 """(bytes, count): files below that size are merged once there are that many above the tier before."""
 MERGED_BYTES_MAX = 256 << 20
 """Of the files that become one."""
+BRIEF_SLACK, BRIEF_SIZE = 4, 4
+"""Who waits for a merge has so many times as many small files before one, and merges so many times the bytes
+below which a file is small: of the smallest ones 4 MiB of each table, in a second or two."""
 MEMORY_MAX = "128MB"
 """Of the DuckDB that merges."""
 PART_BYTES = 96 << 20
@@ -75,16 +78,17 @@ class Merge:
 def due(
     files: Mapping[str, Sequence[StoredFile]],
     *,
-    slack: int = 1,
+    brief: bool = False,
     force: bool = False,
     without: Collection[str] = (),
 ) -> list[Merge]:
     """Return what it is time to merge, at most one merge of each table; with `force` whatever can be.
 
-    So many times as many small files as TIERS says may lie there: `slack`. `without` are paths of files that
-    are left alone.
+    `brief` waits for BRIEF_SLACK times as many files, and then takes few of them. `without` are paths of
+    files that are left alone.
     """
     merges = []
+    slack = BRIEF_SLACK if brief else 1
     for table, every in files.items():
         bytes_min = 0
         stored = [file for file in every if file.path not in without]
@@ -96,8 +100,9 @@ def due(
             if count < (2 if force else count_min * slack):
                 continue
             chosen, total = [], 0
+            total_max = min(MERGED_BYTES_MAX, BRIEF_SIZE * bytes_max) if brief else MERGED_BYTES_MAX
             for file in small:
-                if total + file.size > MERGED_BYTES_MAX:
+                if total + file.size > total_max:
                     break
                 chosen.append(file)
                 total += file.size

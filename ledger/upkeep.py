@@ -61,18 +61,20 @@ class Upkeeper:
         self._compactor = Compactor(place.data, catalog, files)
         self._orphans_at = 0.0
 
-    def maintain(self, *, wait: bool = False, slack: int = 1, force: bool = False) -> Upkeep:
+    def maintain(self, *, wait: bool = False, brief: bool = False, force: bool = False) -> Upkeep:
         """Merge and clean up where it is time to; see `Writer.maintain`."""
         merged = self.collect(wait=wait or force)
         if force or self._catalog.inlined_rows("positions") > POSITIONS_INLINED_MAX:
             self._flush()
         while not self._compactor.is_busy:
             stored, too_large = self._catalog.files(), self._compactor.too_large
-            merges = due(stored, slack=slack, force=force, without=too_large)
+            merges = due(stored, brief=brief, force=force, without=too_large)
             self._compactor.start(merges)
             if not (merges and (wait or force)):
                 break
             merged += self.collect(wait=True)
+            if brief:
+                break
         return Upkeep(merged, self._delete())
 
     def collect(self, *, wait: bool = False) -> int:

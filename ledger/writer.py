@@ -368,16 +368,16 @@ class Writer:
                 typed.refresh(self._lake, {relation.root_id})
             return baseline.reconcile(self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us)
 
-    def maintain(self, *, wait: bool = False, slack: int = 1, force: bool = False) -> upkeep.Upkeep:
+    def maintain(self, *, wait: bool = False, brief: bool = False, force: bool = False) -> upkeep.Upkeep:
         """Compact what has become small files and delete what no reader needs, if it is time to.
 
         Compaction goes on in the background, and `commit` takes in what it made. Cheap when there is
-        nothing to do; call it between commits. `wait` until it is done; `slack` times as many small files
-        may lie there before it begins; `force` compacts what can be.
+        nothing to do; call it between commits. `wait` until it is done; `brief` leaves more files, so that
+        it is done soon; `force` compacts what can be.
         """
         invariant(not self._is_open and not self._pending, "upkeep runs between ledger transactions")
         with failure.translated(self._place.root, "compact"), self._catalog_alone():
-            return self._upkeeper.maintain(wait=wait, slack=slack, force=force)
+            return self._upkeeper.maintain(wait=wait, brief=brief, force=force)
 
     def close(self) -> None:
         """Roll back what was not committed and let another writer in."""
