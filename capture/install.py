@@ -15,6 +15,7 @@ import psycopg
 
 from flux import sql
 from flux.capture import source as database
+from flux.decoder.slot import ALLOW_PLUGIN, PLUGIN_DENIED
 from flux.model.errors import SlotError, SourceError
 
 PLUGINS = ("pgoutput", "wal2json")
@@ -154,12 +155,8 @@ def remove(connection: psycopg.Connection[Any], *, slots: tuple[str, ...] = ()) 
 
 def plugin_remedy(seen: database.Facts, probe: database.Plugin) -> str:
     """Return what makes the server load the plugin: the package, or the setting of newer minors."""
-    if "may not be used as an output plugin" in probe.why:
-        # A list without quotes: in quotes PostgreSQL takes the three names for one.
-        return (
-            "alter system set output_plugin_libraries = pgoutput, test_decoding, wal2json; "
-            "select pg_reload_conf(); or run: flux init --plugin pgoutput"
-        )
+    if PLUGIN_DENIED in probe.why:
+        return f"{ALLOW_PLUGIN} or run: flux init --plugin pgoutput"
     if "No such file" in probe.why or "could not access file" in probe.why:
         major = seen.version_num // 10000
         return f"install it (apt install postgresql-{major}-wal2json), or run: flux init --plugin pgoutput"

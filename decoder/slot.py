@@ -294,6 +294,14 @@ def refusal(result: pq.abc.PGresult, *, doing: str, slot: str | None = None) -> 
     )
 
 
+PLUGIN_DENIED = "may not be used as an output plugin"
+"""What minor releases since CVE-2026-6471 say of a plugin that `output_plugin_libraries` does not name."""
+ALLOW_PLUGIN = (
+    # A list without quotes: in quotes PostgreSQL takes the three names for one.
+    "alter system set output_plugin_libraries = pgoutput, test_decoding, wal2json; select pg_reload_conf();"
+)
+"""What allows it."""
+
 _GOES_AWAY = ("08", "57P", "530", "531", "532")
 """Classes of SQLSTATE after which a new try may succeed: connection, shutdown, resources."""
 
@@ -325,13 +333,8 @@ def classify(sqlstate: str | None, message: str, *, doing: str, slot: str | None
             why=message,
             hint="`flux up --resnapshot` records the gap, makes a new slot and a new baseline",
         )
-    if "may not be used as an output plugin" in message:
-        return SourceError(
-            what,
-            why=message,
-            hint="alter system set output_plugin_libraries = pgoutput, test_decoding, wal2json; "
-            "select pg_reload_conf();",
-        )
+    if PLUGIN_DENIED in message:
+        return SourceError(what, why=message, hint=ALLOW_PLUGIN)
     if sqlstate == "55000" and "wal_level" in message:
         return SourceError(
             what, why=message, hint="alter system set wal_level = logical; then restart the server"

@@ -155,11 +155,10 @@ class Catalog:
             if known is None:
                 raise Invariant("a table with files has rows")
             now = text_of(datetime.now(UTC))
-            place = (number, known.table_id, min(file.version for file in old), new.path.name)
-            counts = (new.row_count, new.size, new.footer_size, min(file.first_row_id for file in old))
+            first = min(file.version for file in old)
             last = max(file.version if file.partial_max is None else file.partial_max for file in old)
-            connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts, last))
-            self._add_bounds(connection, number, known.table_id, new)
+            row_id = min(file.first_row_id for file in old)
+            self._add_file_of_versions(connection, known, number, new, (first, last), row_id)
             for file in old:
                 connection.execute(sql.text("ledger/commit/drop_file.sql"), (file.number,))
                 connection.execute(sql.text("ledger/commit/drop_bounds.sql"), (file.number,))
@@ -202,11 +201,9 @@ class Catalog:
             known = _table(connection, new.table)
             if known is None:
                 raise Invariant("a table with inlined rows has rows")
-            place = (number, known.table_id, min(row.version for row in rows), new.path.name)
-            counts = (new.row_count, new.size, new.footer_size, rows[0].number)
-            last = max(row.version for row in rows)
-            connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts, last))
-            self._add_bounds(connection, number, known.table_id, new)
+            versions = [row.version for row in rows]
+            place = min(versions), max(versions)
+            self._add_file_of_versions(connection, known, number, new, place, rows[0].number)
             text = sql.text("ledger/commit/drop_inlined.sql").format(table=identifier(known.inlined))
             connection.execute(text, (rows[-1].number,))
             size = (known.row_count, known.next_row_id, known.size + new.size, known.table_id)
@@ -269,6 +266,21 @@ class Catalog:
             sql.text("ledger/commit/table_counts.sql"), (row_count, next_row_id, size, table_id)
         )
         self._widen(connection, table_id, columns, [file.bounds for file in added])
+
+    def _add_file_of_versions(
+        self,
+        connection: sqlite3.Connection,
+        known: _Known,
+        number: int,
+        new: DataFile,
+        versions: tuple[int, int],
+        first_row_id: int,
+    ) -> None:
+        """Name a file whose rows came with several versions, from the first to the last of `versions`."""
+        place = (number, known.table_id, versions[0], new.path.name)
+        counts = (new.row_count, new.size, new.footer_size, first_row_id, versions[1])
+        connection.execute(sql.text("ledger/commit/file.sql"), (*place, *counts))
+        self._add_bounds(connection, number, known.table_id, new)
 
     def _add_bounds(self, connection: sqlite3.Connection, number: int, table_id: int, file: DataFile) -> None:
         columns = self._columns[file.table]

@@ -36,7 +36,7 @@ MERGED_BYTES_MAX = 256 << 20
 """Of the files that become one."""
 BRIEF_SLACK, BRIEF_SIZE = 4, 4
 """Who waits for a merge has so many times as many small files before one, and merges so many times the bytes
-below which a file is small: of the smallest ones 4 MiB of each table, in a second or two."""
+below which a file is small: 4 MiB of each table's smallest files, in a second or two."""
 MEMORY_MAX = "128MB"
 """Of the DuckDB that merges."""
 PART_BYTES = 96 << 20

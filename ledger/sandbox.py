@@ -24,7 +24,7 @@ def open_closed(data: Path) -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB that can read the files under `data` only."""
     lake = engine.open_bare()
     lake.execute("set parquet_metadata_cache = true")
-    # The system keeps what was read of files; a second copy took 70 MiB and saved no time.
+    # The system keeps what was read of files; a second copy took 70 MiB and saved no processor time.
     lake.execute("set enable_external_file_cache = false")
     # `select * from name` must not find a Python variable of the caller.
     lake.execute("set python_enable_replacements = false")

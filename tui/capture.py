@@ -54,9 +54,7 @@ class Capture(View):
         yield Listing("Ledger", "What is stored.", id="info")
 
     def on_mount(self) -> None:
-        """Focus the sources, and begin to look."""
-        super().on_mount()
-        self.query_one("#status").focus()
+        """Begin to look."""
         self.set_interval(LOOK_INTERVAL_S, self._look_again)
 
     def load(self) -> None:

@@ -131,11 +131,6 @@ class Console(View):
             id="answer",
         )
 
-    def on_mount(self) -> None:
-        """Focus the line."""
-        super().on_mount()
-        self.query_one("#query").focus()
-
     def load(self) -> None:
         """Ask for the names that complete, and again for what was asked."""
 

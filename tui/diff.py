@@ -70,11 +70,6 @@ class Diff(View):
             "Differences", "Step by step: ~ changed, - only A, + only B, « slower, » faster.", id="diff"
         )
 
-    def on_mount(self) -> None:
-        """Focus it."""
-        super().on_mount()
-        self.query_one("#diff").focus()
-
     def load(self) -> None:
         """Ask for the comparison."""
         if isinstance(self.first, str) and isinstance(self.second, str):

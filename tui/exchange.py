@@ -44,11 +44,6 @@ class Exchange(View):
         """Return the one pane."""
         yield Listing("Exchange", "What was asked, what came back, and the span it is from.", id="exchange")
 
-    def on_mount(self) -> None:
-        """Focus it."""
-        super().on_mount()
-        self.query_one("#exchange").focus()
-
     def load(self) -> None:
         """Ask for the exchanges of the request; it is the one at the place of the span."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +70,9 @@ class Incidents(View):
             id="incidents",
         )
 
-    def on_mount(self) -> None:
-        """Focus the table."""
-        super().on_mount()
-        self.query_one("#incidents").focus()
+    def main_pane(self) -> Widget:
+        """Return the table: it is below the timeline only because that is of all its lines."""
+        return self.query_one("#incidents")
 
     def load(self) -> None:
         """Ask for both."""
@@ -178,11 +178,6 @@ class Incident(View):
         yield Listing("Rows", "Rows that they changed, or tried to. Enter shows a row's history.", id="rows")
         yield Listing("Incident", "What is known of it.", id="facts")
 
-    def on_mount(self) -> None:
-        """Focus the requests."""
-        super().on_mount()
-        self.query_one("#requests").focus()
-
     def load(self) -> None:
         """Ask how far it has come, and for its rows."""
         self._list_requests(self._titles)
@@ -246,6 +241,4 @@ class Incident(View):
 
     def text(self) -> str:
         """Return what `flux incident show` prints."""
-        from dataclasses import replace
-
         return "".join(incident_lines(self.document(), replace(self.look, colour=False)))

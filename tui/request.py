@@ -74,13 +74,9 @@ class Request(View):
             "Every step with its time. Enter on a change (*) goes to its row, on a call to its exchange.",
             id="waterfall",
         )
-        yield Listing("Bodies", "What was asked and answered: headers and bodies.", id="bodies")
-
-    def on_mount(self) -> None:
-        """Focus why."""
-        super().on_mount()
-        self.query_one("#bodies").display = False
-        self.query_one("#why").focus()
+        bodies = Listing("Bodies", "What was asked and answered: headers and bodies.", id="bodies")
+        bodies.display = False  # until they are asked for
+        yield bodies
 
     def load(self) -> None:
         """Ask why, then what it did, then for the bodies."""

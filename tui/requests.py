@@ -103,11 +103,6 @@ class Requests(View):
             id="requests",
         )
 
-    def on_mount(self) -> None:
-        """Focus it."""
-        super().on_mount()
-        self.query_one("#requests").focus()
-
     # -- asking -----------------------------------------------------------------------------------
 
     def load(self) -> None:

@@ -66,23 +66,18 @@ class Row(View):
 
     def panes(self) -> Iterable[Widget]:
         """Return the history, the blame and the state."""
-        with_changes = Listing(
+        history = Listing(
             "History",
             "One change a line, oldest first. Enter goes to its request; , and . step the time cursor.",
             id="history",
         )
-        yield with_changes
+        history.add_class("left")
+        yield history
         blame = Listing(
             "Blame", "Who owns each value at the time cursor. Enter goes to the request.", id="blame"
         )
         state = Listing("State", "The row as it was at the time cursor.", id="state")
         yield Vertical(blame, state, id="beside")
-
-    def on_mount(self) -> None:
-        """Focus the history."""
-        super().on_mount()
-        self.query_one("#history").add_class("left")
-        self.query_one("#history").focus()
 
     def load(self) -> None:
         """Ask for all of it."""

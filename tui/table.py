@@ -49,11 +49,6 @@ class Tables(View):
         """Return the one pane."""
         yield Listing("Tables", "One line a table. Enter shows its rows.", id="tables")
 
-    def on_mount(self) -> None:
-        """Focus it."""
-        super().on_mount()
-        self.query_one("#tables").focus()
-
     def load(self) -> None:
         """Ask for the names."""
         self.ask(lambda ledger: ledger.relation_names(), self._show)
@@ -113,8 +108,7 @@ class Table(View):
         """Return the rows, and what changed since."""
         about = "The rows as of the time cursor, by key. Enter goes to the row."
         yield Grid("Rows", about, self.browser.zone, id="rows")
-        since = Listing("Changed since", "What differs from now. Enter goes to the row.", id="since")
-        yield since
+        yield Listing("Changed since", "What differs from now. Enter goes to the row.", id="since")
 
     def load(self) -> None:
         """Ask for the rows, and for the differences if they are shown."""

@@ -46,10 +46,10 @@ WIDE = 110
 
 
 class View(Screen[None]):
-    """One screen of the browser."""
+    """One screen of the browser: each gives its `panes`, `load`, `words` and `document`."""
 
     AUTO_FOCUS = ""
-    """Nothing: each focuses its main pane, which may come with the answer."""
+    """Nothing: the main pane is focused, which may come with the answer."""
 
     place: ClassVar[str]
     """Its name in the table of actions."""
@@ -75,6 +75,10 @@ class View(Screen[None]):
     def panes(self) -> Iterable[Widget]:
         """Return its panes, the main one first."""
         raise NotImplementedError
+
+    def main_pane(self) -> Widget:
+        """Return the pane that is focused when it appears."""
+        return self.query_one("#panes").children[0]
 
     def load(self) -> None:
         """Ask for what it shows."""
@@ -136,6 +140,8 @@ class View(Screen[None]):
     def on_mount(self) -> None:
         """Focus the main pane; a live view begins to look for what comes."""
         self.lay_out()
+        if self.main_pane().can_focus:
+            self.main_pane().focus()
         if self.place in LIVE:
             self.set_interval(FOLLOW_INTERVAL_S, self._look_for_more)
 

@@ -7,12 +7,16 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from capture.rig import BOUNDS, Rig
 from flux.capture.daemon import run
 from flux.capture.settings import IntakeBounds, IntakeSettings, Settings
 from flux.model.errors import FluxError
+from servers import eventually
+from servers.server import listens
 
 
 def start(
@@ -36,6 +40,17 @@ def start(
     )
     command = [sys.executable, "-m", "capture.process", content, str(file_bytes_max or 0)]
     return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=subprocess.DEVNULL)
+
+
+@contextmanager
+def capturing(rig: Rig, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run capture in a new process that takes in spans at `port`; kill it at the end."""
+    with start(rig, otlp_port=port) as running:
+        try:
+            eventually(lambda: listens(port) or running.poll() is not None, within_s=60, what="the intake")
+            yield running
+        finally:
+            running.kill()
 
 
 def main() -> None:

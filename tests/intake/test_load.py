@@ -7,21 +7,19 @@ import os
 import random
 import resource
 import signal
-import socket
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-from capture import process
+from capture.process import capturing
 from capture.rig import Rig, make_rig
 from intake.http import Answer, connect, export, post, span
 from intake.shelf import rows
 from servers import Database, eventually, on
+from servers.server import free_port
 
 SENDERS = 4
 EXPORTS = 12
@@ -37,27 +35,6 @@ def rig(database: Database, tmp_path: Path) -> Rig:
     with database.connect() as connection:
         connection.execute("create table item (id int primary key, name text)")
     return make_rig(database, tmp_path, "item")
-
-
-@contextmanager
-def capturing(rig: Rig, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run capture in a process; kill it at the end."""
-    with process.start(rig, otlp_port=port) as running:
-        try:
-            eventually(lambda: _listens(port) or running.poll() is not None, within_s=60, what="the intake")
-            yield running
-        finally:
-            running.kill()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _send(address: str, content: bytes, waiting: threading.Event) -> Answer:
@@ -77,7 +54,7 @@ def _send(address: str, content: bytes, waiting: threading.Event) -> Answer:
 @pytest.mark.crash
 @on((18, "pgoutput"))
 def test_killed_under_load_everything_answered_is_there_once(rig: Rig) -> None:
-    port = _free_port()
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     never, errors = threading.Event(), []
     answered = [0] * SENDERS
@@ -119,7 +96,7 @@ def test_killed_under_load_everything_answered_is_there_once(rig: Rig) -> None:
 @on((18, "pgoutput"))
 def test_a_thousand_connections_that_mean_no_good(rig: Rig) -> None:
     _allow_files(SLOW + 500)
-    port = _free_port()
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     head = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
     beginnings = (b"", b"POST /v1/tr", head + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)

@@ -99,6 +99,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Steps], None]:
     monkeypatch.setattr(Writer, "_commit_lake", before(Writer._commit_lake, after=True))
     monkeypatch.setattr(compaction, "TIERS", ((1 << 20, BEFORE),))
     monkeypatch.setattr(upkeep, "READER_GRACE_S", 0)
+    monkeypatch.setattr(upkeep, "VERSIONS_MIN", 1)
+    monkeypatch.setattr(upkeep, "POSITIONS_INLINED_MAX", 1)
 
     def tell(steps: Steps) -> None:
         telling[:] = [steps]

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flux import sql
@@ -287,9 +287,18 @@ def states(table: pa.Table) -> dict[str, dict[str, str | None]]:
     return {one["key"]: dict(one["row"]) for one in table.to_pylist()}
 
 
+_ARRIVAL_AFTER_A_DELETE = [
+    ("insert", "1", None, None),
+    ("delete", "1"),
+    ("insert", "3", "b", None),
+    ("move", "3", "1"),
+]
+
+
 @pytest.mark.property
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(actions=st.lists(ACTION, min_size=1, max_size=14), is_full=st.booleans(), key=st.sampled_from(KEYS))
+@example(actions=[("transaction", _ARRIVAL_AFTER_A_DELETE)], is_full=False, key="1")
 def test_the_fold_equals_the_table(
     actions: list[tuple[Any, ...]], is_full: bool, key: str, lake: Lake
 ) -> None:

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import fastapi
@@ -25,7 +24,7 @@ from werkzeug.serving import make_server
 
 from flux import recorder
 from recorder.drivers import Driver
-from servers.server import free_port
+from servers.server import free_port, listens
 
 Drivers = dict[str, Driver]
 
@@ -87,7 +86,7 @@ async def asgi_server(app: Any) -> AsyncIterator[int]:
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(20):
-            while not _listens(port):
+            while not listens(port):
                 await asyncio.wait([serving], timeout=0.02)
         yield port
     finally:
@@ -107,12 +106,6 @@ def wsgi_server(app: Any) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 def django_app(drivers: Drivers, *, asynchronous: bool) -> Any:

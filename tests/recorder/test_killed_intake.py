@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from capture import process
+from capture.process import capturing
 from flux import recorder
 from intake.shelf import rows
 from recorder.applications import asgi_server
@@ -106,22 +104,6 @@ class Load:
             await asyncio.gather(*map(ask, range(CLIENTS)))
 
 
-@contextmanager
-def capturing(shop: Shop, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run capture with its intake; kill it at the end."""
-    with process.start(shop.rig, otlp_port=port) as running:
-        try:
-            eventually(lambda: _listens(port) or running.poll() is not None, within_s=60, what="the intake")
-            yield running
-        finally:
-            running.kill()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.mark.crash
 def test_every_answered_request_is_in_the_ledger_once(shop: Shop, tmp_path: Path) -> None:
     port, prefix = free_port(), shop.prefix()
@@ -131,7 +113,7 @@ def test_every_answered_request_is_in_the_ledger_once(shop: Shop, tmp_path: Path
     load = Load(shop.database.dsn, prefix)
     try:
         with load.running():
-            with capturing(shop, port):
+            with capturing(shop.rig, port):
                 load.more()
                 exported = recorder.stats().get("spans_exported", 0)
                 load.more()
@@ -142,7 +124,7 @@ def test_every_answered_request_is_in_the_ledger_once(shop: Shop, tmp_path: Path
                 )
                 load.more()
             load.more()  # while nobody listens
-            with capturing(shop, port) as running:
+            with capturing(shop.rig, port) as running:
                 load.more()
                 load.end()
                 eventually(lambda: recorder.flush(1) and not files(tmp_path), within_s=60, what="the spool")

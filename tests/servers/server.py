@@ -353,6 +353,12 @@ def _reachable(installation: Installation, base: Path, user: str | None) -> Inst
     return replace(installation, root=root)
 
 
+def listens(port: int) -> bool:
+    """Tell whether somebody listens on a TCP port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that is free now, outside the ranges clients take theirs from."""
     ports: Iterator[int] = iter(random.sample(_PORTS, k=100))

@@ -62,7 +62,8 @@ where not last.is_end and last.ord > coalesce(ended.ord, 0);
 
 -- Where a column that a row's last change left out (unchanged TOAST) was last sent in the row's life:
 -- `from_ord`, under the name `from_name`. NULL where this life under this key does not tell: then either
--- ADD COLUMN gave it (is_given, `missing`) or the row's earlier keys must be read (see _table_at).
+-- ADD COLUMN gave it (is_given, `missing`) or the row's earlier keys must be read (see _table_at). A delete
+-- sends nothing: after it a life may begin with an arrival.
 -- `pairs` has source, relation_id, key, ord, began_ord, lsn, name: the column left out.
 create or replace macro _sent(pairs, committed, shapes) as table
 with shape as materialized (from query_table(shapes)),
@@ -78,7 +79,7 @@ said as (
            case when p.col = 'name ' || p.name then p.name else s.name end as said_name, c.unchanged
     from pair as p
     join query_table(committed) as c on c.source = p.source and c.relation_id = p.relation_id
-        and c.key = p.key and c.ord < p.ord and c.ord >= p.began_ord
+        and c.key = p.key and c.ord < p.ord and c.ord >= p.began_ord and c.op <> 'delete'
     left join shape as s on s.source = c.source and s.relation_id = c.relation_id and s.col = p.col
         and c.lsn >= s.from_lsn and c.lsn < s.until_lsn
 )
