@@ -2,11 +2,12 @@
 
     make bench-burden ARGS="[--seconds N] [--runs N] [--major N]"
 
-Each way has a database of its own on one server (fsync on); pgbench runs in turn on all of them, and the
-medians are compared with the database that has nothing. CPU-bound: `synchronous_commit = off`, so that the
-processors and not the disk are the limit; synchronous: as PostgreSQL is shipped. pgbench shares the machine's
-processors with the server. No capture runs but where it says so: there `flux up` works on this machine, too,
-where in production it would have one of its own.
+Each way has a database of its own on one server (fsync on); pgbench runs on all of them in turn, briefly,
+many times over. A machine's speed changes from minute to minute, so each run is compared with the one of its
+own turn on the database that has nothing, and the median of these shares counts. CPU-bound:
+`synchronous_commit = off`, so that the processors and not the disk are the limit; synchronous: as PostgreSQL
+is shipped. pgbench shares the machine's processors with the server. No capture runs but where it says so:
+there `flux up` works on this machine, too, where in production it would have one of its own.
 
 The audits are written here after their projects' documentation: an event table for each table, filled by a
 row trigger (django-pghistory), and one JSONB table for all, with its four indexes (supabase's supa_audit).
@@ -89,6 +90,8 @@ class Run:
 
     way: str
     mode: str
+    turn: int
+    """Runs of one turn follow each other."""
     tps: float
     log_bytes: float
     """Of the server's log, a transaction."""
@@ -151,7 +154,7 @@ def log_bytes(database: Database) -> int:
     return int(row[0])
 
 
-def pgbench(database: Database, way: str, mode: str, seconds: int) -> Run:
+def pgbench(database: Database, way: str, mode: str, turn: int, seconds: int) -> Run:
     """Run TPC-B for so long."""
     program = database.server.installation.program("pgbench")
     options = f"-c synchronous_commit={MODES[mode]}"
@@ -167,7 +170,7 @@ def pgbench(database: Database, way: str, mode: str, seconds: int) -> Run:
     count = re.search(r"transactions actually processed: ([0-9]+)", done.stdout)
     assert tps is not None, done.stdout
     assert count is not None, done.stdout
-    return Run(way, mode, float(tps[1]), (log_bytes(database) - before) / int(count[1]))
+    return Run(way, mode, turn, float(tps[1]), (log_bytes(database) - before) / int(count[1]))
 
 
 def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
@@ -189,7 +192,7 @@ def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
                     words = ["up", "--port", "0", *place]
                     flux(*words, "--once")
                     capture = subprocess.Popen([FLUX, *words], stderr=subprocess.DEVNULL)
-                one = pgbench(database, way, mode, seconds)
+                one = pgbench(database, way, mode, number, seconds)
                 if capture is not None:
                     capture.send_signal(signal.SIGTERM)
                     capture.wait()
@@ -201,8 +204,8 @@ def measure(server: Server, seconds: int, runs: int, folder: Path) -> list[Run]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What recording costs the application.")
-    parser.add_argument("--seconds", type=int, default=10, help="of each run of pgbench")
-    parser.add_argument("--runs", type=int, default=5, help="of each way and mode; the median counts")
+    parser.add_argument("--seconds", type=int, default=2, help="of each run of pgbench")
+    parser.add_argument("--runs", type=int, default=15, help="of each way and mode; the median counts")
     parser.add_argument("--major", type=int, default=15, help="of PostgreSQL")
     options = parser.parse_args()
     heading = "way", *(f"{mode} {what}" for mode in MODES for what in ("tps", "lost")), "log bytes"
@@ -220,11 +223,12 @@ def main() -> None:
         cells = []
         for mode in MODES:
             mine, base = (
-                median([each.tps for each in report.raw if each.way == name and each.mode == mode])
+                {each.turn: each.tps for each in report.raw if each.way == name and each.mode == mode}
                 for name in (way, "nothing")
             )
-            lost.setdefault(way, []).append(1 - mine / base)
-            cells += [f"{mine:,.0f}", f"{100 * (1 - mine / base):.1f} %"]
+            share = median(1 - mine[turn] / base[turn] for turn in mine)
+            lost.setdefault(way, []).append(share)
+            cells += [f"{median(mine.values()):,.0f}", f"{100 * share:.1f} %"]
         written = median([each.log_bytes for each in report.raw if each.way == way])
         report.add(way, *cells, f"{written:,.0f}")
     for way, goals in GOALS.items():

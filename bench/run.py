@@ -67,7 +67,7 @@ def files_of(ledger: Path) -> list[Path]:
     """Return the catalog and the files that it names: replaced ones on the disk wait for their end."""
     place = layout.Layout(ledger)
     snapshot = catalog.read(place.catalog, place.data)
-    return [place.catalog, *(file for of_table in snapshot.files.values() for file in of_table)]
+    return [place.catalog, *(file.path for of_table in snapshot.files.values() for file in of_table)]
 
 
 def size_of(ledger: Path) -> int:

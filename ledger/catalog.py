@@ -10,10 +10,12 @@ Source: DuckLake specification 1.0, "Tables".
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from flux import sql
 from flux.ledger.engine import identifier
@@ -21,6 +23,62 @@ from flux.model.errors import LedgerDamaged, LedgerError, LedgerLocked, LedgerMi
 
 BUSY_TIMEOUT_S = 10.0
 """The writer locks readers out for milliseconds, when it moves its journal into the catalog."""
+
+
+class Extent(NamedTuple):
+    """What the catalog says of the values of one column in one file. What it does not say may be anything."""
+
+    low: str | None
+    """The least value, as text."""
+    high: str | None
+    null_count: int | None
+    row_count: int
+
+    @property
+    def has_nulls(self) -> bool:
+        """Whether a value may be NULL."""
+        return self.null_count is None or self.null_count > 0
+
+    @property
+    def has_values(self) -> bool:
+        """Whether a value may be something else."""
+        return self.null_count is None or self.null_count < self.row_count
+
+    def has_between(self, first: str, last: str | None) -> bool:
+        """Tell whether there may be texts from `first` up to `last`, both included; None: up to the end."""
+        return (
+            self.has_values
+            and (self.high is None or self.high >= first)
+            and (self.low is None or last is None or self.low <= last)
+        )
+
+    def has_text(self, values: Sequence[str]) -> bool:
+        """Tell whether one of these texts, in order, may be among the values."""
+        # By code points, which is the order of UTF-8 as well.
+        return self._has(values, self.low, self.high)
+
+    def has_number(self, values: Sequence[int]) -> bool:
+        """Tell whether one of these numbers, in order, may be among the values."""
+        low, high = (None if text is None else int(text) for text in (self.low, self.high))
+        return self._has(values, low, high)
+
+    def _has(self, values: Sequence[Any], low: Any, high: Any) -> bool:
+        if not self.has_values or low is None or high is None:
+            return self.has_values
+        place = bisect_left(values, low)
+        return place < len(values) and bool(values[place] <= high)
+
+
+class File(NamedTuple):
+    """A Parquet file, with what the catalog says of the columns that rows are sought by."""
+
+    path: Path
+    row_count: int
+    extents: dict[str, Extent]
+
+    def of(self, column: str) -> Extent:
+        """Return what is known of a column."""
+        return self.extents.get(column) or Extent(None, None, None, self.row_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +89,7 @@ class Snapshot:
     """The catalog's version number: another one means another content."""
     columns: dict[str, list[str]]
     """The columns of each table, in order."""
-    files: dict[str, list[Path]]
+    files: dict[str, list[File]]
     """The Parquet files of each table that has some."""
     inlined: dict[str, list[tuple[str | None, ...]]]
     """The rows that tables keep in the catalog, as text, in the order of their columns."""
@@ -90,7 +148,7 @@ def read(file: Path, data: Path) -> Snapshot:
     Raises `LedgerDamaged` when it cannot be read or names what this version does not know.
     """
     with _reading(file) as connection:
-        number = int(connection.execute(sql.text("ledger/catalog/version.sql")).fetchone()[0])
+        version = int(connection.execute(sql.text("ledger/catalog/version.sql")).fetchone()[0])
         if connection.execute(sql.text("ledger/catalog/deletes.sql")).fetchone()[0]:
             raise LedgerDamaged(
                 f"cannot read the ledger at {file.parent}",
@@ -100,16 +158,19 @@ def read(file: Path, data: Path) -> Snapshot:
         columns: dict[str, list[str]] = {}
         for table, column in connection.execute(sql.text("ledger/catalog/columns.sql")):
             columns.setdefault(table, []).append(column)
-        files: dict[str, list[Path]] = {}
+        extents: dict[int, dict[str, Extent]] = {}
+        for number, column, *extent in connection.execute(sql.text("ledger/catalog/extents.sql")):
+            extents.setdefault(number, {})[column] = Extent(*extent)
+        files: dict[str, list[File]] = {}
         counts: dict[str, int] = {}
-        for table, path, count in connection.execute(sql.text("ledger/catalog/files.sql")):
+        for table, path, count, number in connection.execute(sql.text("ledger/catalog/files.sql")):
             if path is None:
                 raise LedgerDamaged(
                     f"cannot read the ledger at {file.parent}",
                     why=f"a file of {table} lies outside of it",
                     hint="only flux may write a ledger; restore the folder from a backup",
                 )
-            files.setdefault(table, []).append(data / path)
+            files.setdefault(table, []).append(File(data / path, count, extents.get(number, {})))
             counts[table] = counts.get(table, 0) + count
         inlined: dict[str, list[tuple[str | None, ...]]] = {}
         for table, kept in connection.execute(sql.text("ledger/catalog/inlined.sql")).fetchall():
@@ -121,4 +182,4 @@ def read(file: Path, data: Path) -> Snapshot:
             inlined.setdefault(table, []).extend(kept_rows)
             counts[table] = counts.get(table, 0) + len(kept_rows)
     kept_by_table = {table: rows for table, rows in inlined.items() if rows}
-    return Snapshot(number, columns, files, kept_by_table, counts)
+    return Snapshot(version, columns, files, kept_by_table, counts)

@@ -144,27 +144,31 @@ class Catalog:
                 stored.setdefault(table, []).append(StoredFile(*file))
             return stored
 
-    def replace(self, old: Sequence[StoredFile], new: DataFile) -> None:
-        """Let the durable file `new`, which holds the rows of `old`, take their place.
+    def replace(self, old: Sequence[StoredFile], new: Sequence[DataFile]) -> None:
+        """Let the durable files `new`, which hold the rows of `old`, take their place.
 
         Raises `sqlite3.Error`; whether the commit counts is then for the catalog to say.
         """
         with self._transaction() as connection:
             version, schema_version, next_catalog_id, number = _head(connection)
-            known = _table(connection, new.table)
+            table = new[0].table
+            known = _table(connection, table)
             if known is None:
                 raise Invariant("a table with files has rows")
             now = text_of(datetime.now(UTC))
             first = min(file.version for file in old)
             last = max(file.version if file.partial_max is None else file.partial_max for file in old)
             row_id = min(file.first_row_id for file in old)
-            self._add_file_of_versions(connection, known, number, new, (first, last), row_id)
+            for made in new:
+                self._add_file_of_versions(connection, known, number, made, (first, last), row_id)
+                number += 1
+                row_id += made.row_count
             for file in old:
                 connection.execute(sql.text("ledger/commit/drop_file.sql"), (file.number,))
                 connection.execute(sql.text("ledger/commit/drop_bounds.sql"), (file.number,))
-                words = (file.number, f"main/{new.table}/{file.path}", now)
+                words = (file.number, f"main/{table}/{file.path}", now)
                 connection.execute(sql.text("ledger/commit/schedule.sql"), words)
-            head = (version + 1, now, schema_version, next_catalog_id, number + 1)
+            head = (version + 1, now, schema_version, next_catalog_id, number)
             _add_version(connection, head, f"merge_adjacent:{known.table_id}")
             connection.commit()
 

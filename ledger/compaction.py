@@ -1,11 +1,13 @@
-"""Many small data files become one, sorted by row: beside the stream, in a thread and a DuckDB of its own.
+"""Many small data files become a sorted run: beside the stream, in a thread and a DuckDB of its own.
 
-A merge reads immutable files and writes a new one; only then the catalog is told, in one short transaction
-between two commits of the stream (`Catalog.replace`). So the stream never waits for a sort, and a merge
-that is broken off leaves at most a file that no catalog names.
+A run is what one merge made: files one after the other in the order of rows, so that a question, which
+knows from the catalog what lies in which file, reads one of them. A merge reads immutable files and writes
+new ones; only then the catalog is told, in one short transaction between two commits of the stream
+(`Catalog.replace`). So the stream never waits for a sort, and a merge that is broken off leaves at most
+files that no catalog names.
 
-Compaction goes in tiers by file size: a row is rewritten a handful of times in its life. Changes are sorted
-by row, part by part of the order, so that no sort is larger than memory; the rest stays in its order.
+Compaction goes in tiers by the size of runs: a row is rewritten a handful of times in its life. Changes are
+sorted by row, part by part of the order, so that no sort is larger than memory; the rest stays in its order.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,12 +34,18 @@ from flux.ledger.durability import DataFiles
 from flux.ledger.engine import identifier, literal
 
 TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20, 10))
-"""(bytes, count): files below that size are merged once there are that many above the tier before."""
+"""(bytes, count): runs below that size are merged once there are that many above the tier before. A file that
+a commit brought counts as a run."""
 MERGED_BYTES_MAX = 256 << 20
-"""Of the files that become one."""
+"""Of what becomes one run."""
 BRIEF_SLACK, BRIEF_SIZE = 4, 4
-"""Who waits for a merge has so many times as many small files before one, and merges so many times the bytes
-below which a file is small: 4 MiB of each table's smallest files, in a second or two."""
+"""Who waits for a merge has so many times as many small runs before one, and merges so many times the bytes
+below which a run is small: 4 MiB of each table's smallest, in a second or two."""
+FILE_BYTES = {"changes": 2 << 20, "contexts": 256 << 10}
+"""Of each file of a run; runs of other tables are one file. A question looks at the bounds of every row group
+of the files that it reads, 40 us each, so they are few; a scan of everything opens all files."""
+FILES_MAX = 128
+"""Of a run, about: those of a large one are larger."""
 MEMORY_MAX = "128MB"
 """Of the DuckDB that merges."""
 PART_BYTES = 96 << 20
@@ -44,9 +53,9 @@ PART_BYTES = 96 << 20
 PARTS_FINER = 4
 """When a part is larger than memory after all, the merge begins again with parts so many times smaller."""
 PART_BYTES_MIN = 1 << 20
-GROUP_ROWS = {"contexts": 8_192}
-"""Rows of a row group where it is not `datafile.GROUP_ROWS`. A question reads whole groups and the bounds of
-all: the changes of a row lie in one group of a file, their contexts each in another."""
+GROUP_ROWS = {"changes": 4_096, "contexts": 2_048}
+"""Rows of a row group where it is not `datafile.GROUP_ROWS`. A question reads whole groups: the changes of a
+row lie in one group of a run, their contexts each in another."""
 VALUE_BYTES = 16
 """What DuckDB takes for each value of a text column, the text itself left out."""
 DRAWN_MAX = 200
@@ -69,7 +78,7 @@ _FIRST = Place("", "", 0)
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Files of one table that are to become one."""
+    """Files of one table that are to become one run."""
 
     table: str
     files: tuple[StoredFile, ...]
@@ -91,26 +100,42 @@ def due(
     slack = BRIEF_SLACK if brief else 1
     for table, every in files.items():
         bytes_min = 0
-        stored = [file for file in every if file.path not in without]
+        runs = _runs(file for file in every if file.path not in without)
         for bytes_max, count_min in TIERS:
-            small = [file for file in stored if file.size < bytes_max]
-            # Counted without the lower tiers: a few tiny files are no reason to write a large one again.
-            count = len(small) if force else sum(1 for file in small if file.size >= bytes_min)
+            small = [run for run in runs if run.size < bytes_max]
+            # Counted without the lower tiers: a few tiny runs are no reason to write a large one again.
+            count = len(small) if force else sum(1 for run in small if run.size >= bytes_min)
             bytes_min = bytes_max
             if count < (2 if force else count_min * slack):
                 continue
-            chosen, total = [], 0
+            chosen: list[_Run] = []
+            total = 0
             total_max = min(MERGED_BYTES_MAX, BRIEF_SIZE * bytes_max) if brief else MERGED_BYTES_MAX
-            for file in small:
-                if total + file.size > total_max:
+            for run in small:
+                if total + run.size > total_max:
                     break
-                chosen.append(file)
-                total += file.size
+                chosen.append(run)
+                total += run.size
             if len(chosen) > 1:
-                merges.append(Merge(table, tuple(chosen)))
+                merges.append(Merge(table, tuple(file for run in chosen for file in run.files)))
                 # A larger tier would only see the files that this one is about to make.
                 break
     return merges
+
+
+class _Run(NamedTuple):
+    files: list[StoredFile]
+    size: int
+
+
+def _runs(files: Iterable[StoredFile]) -> list[_Run]:
+    """Return files, oldest rows first, in runs: those of one have the versions of the catalog in common."""
+
+    def place(file: StoredFile) -> tuple[int, int]:
+        return (file.number, 0) if file.partial_max is None else (file.version, file.partial_max)
+
+    runs = (list(run) for _, run in groupby(files, place))
+    return [_Run(run, sum(file.size for file in run)) for run in runs]
 
 
 class Compactor:
@@ -122,7 +147,7 @@ class Compactor:
         self._files = files
         self._engine: duckdb.DuckDBPyConnection | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._under_way: list[tuple[Merge, Future[DataFile]]] = []
+        self._under_way: list[tuple[Merge, Future[list[DataFile]]]] = []
         self._is_closed = threading.Event()
         self.too_large: set[str] = set()
         """Files with values that memory cannot hold while they are merged: they stay as they are."""
@@ -138,7 +163,7 @@ class Compactor:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="flux-compact")
         self._under_way += [(merge, self._thread.submit(self._merge, merge)) for merge in merges]
 
-    def finished(self, *, wait: bool = False) -> list[tuple[Merge, DataFile]]:
+    def finished(self, *, wait: bool = False) -> list[tuple[Merge, list[DataFile]]]:
         """Return the merges that are done, their files durable; raise what prevented one."""
         done = []
         while self._under_way and (wait or self._under_way[0][1].done()):
@@ -158,52 +183,61 @@ class Compactor:
             self._thread.shutdown(cancel_futures=True)
         for _, made in self._under_way:
             if made.done() and not made.cancelled() and made.exception() is None:
-                made.result().path.unlink(missing_ok=True)
+                for file in made.result():
+                    file.path.unlink(missing_ok=True)
         self._under_way = []
         if self._engine is not None:
             self._engine.close()
 
-    def _merge(self, merge: Merge) -> DataFile:
+    def _merge(self, merge: Merge) -> list[DataFile]:
         if self._engine is None:
             self._engine = engine.open_bare(threads=THREADS, memory_max=MEMORY_MAX)
-        target = datafile.new_path(self._data, merge.table)
-        folder = target.parent
-        # A rollback of the writer meanwhile must not take it for a file of its own.
-        with self._files.making(target):
-            if self._is_closed.is_set():
-                raise duckdb.InterruptException("the writer is closed")
-            # What decoding gave back and Arrow keeps would stand beside what the sort takes.
-            pa.default_memory_pool().release_unused()
-            part_bytes = PART_BYTES
-            while True:
-                try:
-                    self._write(self._engine, merge, target, part_bytes)
-                    break
-                except duckdb.OutOfMemoryException:
-                    part_bytes //= PARTS_FINER
-                    if merge.table != "changes" or part_bytes < PART_BYTES_MIN:
-                        raise
+        if self._is_closed.is_set():
+            raise duckdb.InterruptException("the writer is closed")
+        # What decoding gave back and Arrow keeps would stand beside what the sort takes.
+        pa.default_memory_pool().release_unused()
+        part_bytes = PART_BYTES
+        while True:
             try:
-                durability.flush_file(target)
-                durability.flush_folder(folder)
-                return datafile.read(target, merge.table)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
+                return self._write(self._engine, merge, part_bytes)
+            except duckdb.OutOfMemoryException:
+                part_bytes //= PARTS_FINER
+                if merge.table != "changes" or part_bytes < PART_BYTES_MIN:
+                    raise
 
-    def _write(self, engine: duckdb.DuckDBPyConnection, merge: Merge, target: Path, part_bytes: int) -> None:
-        """Write the rows of a merge as one file."""
+    def _write(self, engine: duckdb.DuckDBPyConnection, merge: Merge, part_bytes: int) -> list[DataFile]:
+        """Write the rows of a merge as durable files; leave nothing behind when it fails."""
+        folder = datafile.folder(self._data, merge.table)
         group_rows = GROUP_ROWS.get(merge.table, datafile.GROUP_ROWS)
+        sought = datafile.SOUGHT.get(merge.table, ())
+        file_bytes = _file_bytes(merge)
         ids = {**self._catalog.ids(merge.table), datafile.VERSION: datafile.VERSION_ID}
-        with ExitStack() as open_file:
-            writer = None
-            for statement in self._statements(engine, merge, target.parent, part_bytes):
-                for group in _groups(engine, statement, group_rows):
-                    if writer is None:
-                        sought = datafile.SOUGHT.get(merge.table, ())
-                        making = datafile.writing(target, group.schema, ids, sought)
-                        writer = open_file.enter_context(making)
-                    writer.write_batch(group)
+        paths: list[Path] = []
+        # A rollback of the writer meanwhile must not take them for files of its own.
+        with ExitStack() as making:
+            try:
+                with ExitStack() as one:
+                    writer = None
+                    for statement in self._statements(engine, merge, folder, part_bytes):
+                        for group in _groups(engine, statement, group_rows):
+                            if writer is not None and paths[-1].stat().st_size >= file_bytes:
+                                one.close()
+                                writer = None
+                            if writer is None:
+                                paths.append(datafile.new_path(self._data, merge.table))
+                                making.enter_context(self._files.making(paths[-1]))
+                                writer = one.enter_context(
+                                    datafile.writing(paths[-1], group.schema, ids, sought)
+                                )
+                            writer.write_batch(group)
+                for path in paths:
+                    durability.flush_file(path)
+                durability.flush_folder(folder)
+                return [datafile.read(path, merge.table) for path in paths]
+            except BaseException:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                raise
 
     def _statements(
         self, engine: duckdb.DuckDBPyConnection, merge: Merge, folder: Path, part_bytes: int
@@ -230,6 +264,13 @@ class Compactor:
         text = sql.text("ledger/upkeep/merged_part.sql")
         parts = zip([_FIRST, *places], [*places, None], strict=True)
         return [text.format(**words, **_between(low, high)) for low, high in parts]
+
+
+def _file_bytes(merge: Merge) -> float:
+    """Return how large a file of the run becomes before the next one begins."""
+    if merge.table not in FILE_BYTES:
+        return math.inf
+    return max(FILE_BYTES[merge.table], sum(file.size for file in merge.files) // FILES_MAX)
 
 
 def _groups(engine: duckdb.DuckDBPyConnection, statement: str, rows: int) -> Iterator[pa.RecordBatch]:

@@ -87,11 +87,16 @@ class DataFile:
     """By the column's path in the file (`after.key_value.key`)."""
 
 
+def folder(data: Path, table: str) -> Path:
+    """Return where the files of `table` lie under the data folder."""
+    return data / "main" / table
+
+
 def new_path(data: Path, table: str) -> Path:
     """Return where a new file of `table` under the data folder is to lie."""
-    folder = data / "main" / table
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"flux-{uuid.uuid4()}.parquet"
+    place = folder(data, table)
+    place.mkdir(parents=True, exist_ok=True)
+    return place / f"flux-{uuid.uuid4()}.parquet"
 
 
 def write(path: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str, int]) -> DataFile:

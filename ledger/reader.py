@@ -11,7 +11,7 @@ the same macros that the ledger keeps in its catalog. It can read nothing else: 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -71,6 +71,7 @@ class Ledger:
         self._lake.execute(sql.text("ledger/010_tables.sql"))
         self._lake.execute("use memory.main")
         self._snapshot: catalog.Snapshot | None = None
+        self._columns: dict[str, str] = {}
         self._versions: list[tuple[str, Relation]] = []
         self._has_macros = False
         self._has_typed_views = False
@@ -446,8 +447,8 @@ class Ledger:
         except duckdb.CatalogException:
             return
         places = {column: nth for nth, column in enumerate(snapshot.columns[name], 1) if column in known}
-        listed = ", ".join(identifier(column) for column in places)
-        files = ", ".join(literal(str(file)) for file in snapshot.files.get(name, ()))
+        listed = self._columns[name] = ", ".join(identifier(column) for column in places)
+        files = _listed(snapshot.files.get(name, ()))
         inlined = snapshot.inlined.get(name, ())
         words = {"table": identifier(name), "columns": listed, "files": files}
         self._lake.execute(sql.text("ledger/reader/clear.sql").format(**words))
@@ -460,6 +461,18 @@ class Ledger:
             files = ""
         kind = "view_of_both" if files and inlined else "view_of_files" if files else "view_of_kept"
         self._lake.execute(sql.text(f"ledger/reader/{kind}.sql").format(**words))
+
+    def _files(self, name: str) -> Sequence[catalog.File]:
+        """Return the files of a table."""
+        return (self._snapshot or self._refresh()).files.get(name, ())
+
+    def _part(self, name: str, files: Sequence[catalog.File]) -> str:
+        """Return what to read for those rows of a table that lie in some of its files, or in no file."""
+        snapshot = self._snapshot or self._refresh()
+        kept = f"kept.{identifier(name)}"
+        words = {"columns": self._columns[name], "files": _listed(files), "kept": kept}
+        kind = "part_of_both" if snapshot.inlined.get(name) else "part_of_files"
+        return sql.text(f"ledger/reader/{kind}.sql").format(**words) if files else kept
 
     def _target(self, name: str, source: str | None) -> tuple[str, Relation]:
         self._refresh()
@@ -479,8 +492,20 @@ class Ledger:
         ]
         names = tuple(dict.fromkeys(version.relation for version in reversed(versions)))
         return row.Asked(
-            self._lake, source, target, names, Shape(versions, bound_lsn=cut.lsn), cut, self._cache
+            self._lake,
+            self._files,
+            self._part,
+            source,
+            target,
+            names,
+            Shape(versions, bound_lsn=cut.lsn),
+            cut,
+            self._cache,
         )
+
+
+def _listed(files: Iterable[catalog.File]) -> str:
+    return ", ".join(literal(str(file.path)) for file in files)
 
 
 __all__ = ["Ledger", "answer", "open_ledger"]

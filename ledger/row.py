@@ -6,8 +6,9 @@ because planning the same fold as one SQL statement takes longer (100 ms) than r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -15,6 +16,8 @@ import pyarrow as pa
 
 from flux import sql
 from flux.ledger import answer
+from flux.ledger.catalog import Extent, File
+from flux.ledger.engine import literal
 from flux.ledger.fold import Event, Fold, Life, Line, own_changes
 from flux.ledger.moment import Cut
 from flux.ledger.shape import Shape
@@ -38,6 +41,10 @@ class Asked:
     """One relation, as seen at one moment."""
 
     lake: duckdb.DuckDBPyConnection
+    files: Callable[[str], Sequence[File]]
+    """The files of a table."""
+    part: Callable[[str, Sequence[File]], str]
+    """What to read for those rows of a table that lie in some of its files."""
     source: str
     relation: Relation
     names: tuple[str, ...]
@@ -269,30 +276,73 @@ def _order(event: Event) -> tuple[int, int, bool, int]:
     return event.place_lsn, event.lsn, event.is_committed, event.seq or 0
 
 
-def _scan(asked: Asked, name: str, **more: Any) -> list[Event]:
-    return [_event(row) for row in _scanned(asked, name, **more)]
+def _scan(asked: Asked, name: str, column: str, has: Callable[[Extent], bool], **more: Any) -> list[Event]:
+    return [_event(row) for row in _scanned(asked, name, column, has, **more)]
 
 
 def _keys_from(asked: Asked, first: str, count: int) -> list[str]:
     """Return `count` keys in order from `first` on, or all there are; under each name of the table."""
-    found = {key for (key,) in _scanned(asked, "keys_from", first=first, count=count)}
-    return sorted(found, key=str.encode)[:count]
+    # The files say where keys lie: first a stretch as long as a file's, then longer ones, then all.
+    ends = sorted(
+        {high for file in asked.files("changes") if (high := file.of("key").high) and high >= first}
+    )
+    nth = 1
+    while True:
+        last = ends[nth - 1] if nth < len(ends) else None
+        found = {
+            key
+            for (key,) in _scanned(
+                asked,
+                "keys_from",
+                "key",
+                partial(Extent.has_between, first=first, last=last),
+                first=first,
+                last=last or "",
+                is_last=last is None,
+                count=count,
+            )
+        }
+        if len(found) >= count or last is None:
+            return sorted(found, key=str.encode)[:count]
+        nth *= 4
 
 
-def _scanned(asked: Asked, name: str, **more: Any) -> list[tuple[Any, ...]]:
-    text = sql.text(f"ledger/reader/scan_{name}.sql")
+def _scanned(
+    asked: Asked, name: str, column: str, has: Callable[[Extent], bool], **more: Any
+) -> list[tuple[Any, ...]]:
+    """Read changes from the files in which the table's may be, and of which `has` is true in a column."""
     rows: list[tuple[Any, ...]] = []
+    lists = {word: value for word, value in more.items() if isinstance(value, list)}
     for relation in asked.names:
-        words = {"source": asked.source, "relation": relation, "relation_id": asked.relation.relation_id}
-        rows += asked.lake.execute(text, words | more).fetchall()
+        files = [
+            file
+            for file in asked.files("changes")
+            if file.of("relation").has_text((relation,)) and has(file.of(column))
+        ]
+        words = {
+            "source": asked.source,
+            "relation_id": asked.relation.relation_id,
+            "relation": relation,
+            **more,
+        }
+        # Constants: DuckDB skips by them, and a parameter takes half a millisecond to bind (each time it
+        # looks for modules that are not there).
+        constants = {
+            word: literal(value) if isinstance(value, str) else str(value)
+            for word, value in words.items()
+            if word not in lists
+        }
+        text = sql.text(f"ledger/reader/scan_{name}.sql")
+        text = text.format(changes=asked.part("changes", files), **constants)
+        rows += asked.lake.execute(text, lists).fetchall()
     return rows
 
 
-def _cached(asked: Asked, name: str) -> list[Event]:
+def _cached(asked: Asked, name: str, column: str, has: Callable[[Extent], bool]) -> list[Event]:
     """Events that touch few rows, or all: the same for every key."""
     place = name, asked.source, asked.relation.relation_id
     if place not in asked.cache:
-        asked.cache[place] = _scan(asked, name)
+        asked.cache[place] = _scan(asked, name, column, has)
     return asked.cache[place]
 
 
@@ -309,8 +359,8 @@ def _event(row: tuple[Any, ...]) -> Event:
 def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:
     """Everything that touches the rows with one of `keys` (None: all), in order, up to the moment."""
     if keys is None:
-        return _in_order(asked, _scan(asked, "all"))
-    moves = _cached(asked, "moves")
+        return _in_order(asked, _scan(asked, "all", "key", _any))
+    moves = _cached(asked, "moves", "old_key", lambda old_keys: old_keys.has_values)
     lineage = dict.fromkeys(keys)
     before = -1
     while before != len(lineage):
@@ -323,9 +373,10 @@ def _events(asked: Asked, keys: Sequence[str] | None) -> list[Event]:
     if len(lineage) == 1:
         found = _of_row(asked, next(iter(lineage)))
     else:
-        found = _scan(asked, "keys", keys=list(lineage))
+        every = sorted(lineage)
+        found = _scan(asked, "keys", "key", lambda keys: keys.has_text(every), keys=every)
     found += [move for move in moves if move.old_key in lineage and move.key not in lineage]
-    found += _cached(asked, "truncates")
+    found += _cached(asked, "truncates", "key", lambda keys: keys.has_nulls)
     return _in_order(asked, found)
 
 
@@ -334,7 +385,7 @@ def _of_row(asked: Asked, key: str) -> list[Event]:
     place = "key", asked.source, asked.relation.relation_id, key
     found = asked.cache.get(place)
     if found is None:
-        found = _scan(asked, "key", key=key)
+        found = _scan(asked, "key", "key", lambda keys: keys.has_text((key,)), key=key)
         if len(found) <= KEPT_EVENTS_MAX:
             kept = [one for one in asked.cache if one[0] == "key"]
             if len(kept) >= KEPT_ROWS_MAX:
@@ -346,8 +397,12 @@ def _of_row(asked: Asked, key: str) -> list[Event]:
 def _matching(asked: Asked, where: Mapping[str, str | None]) -> list[Event]:
     names, values = list(where), list(where.values())
     if not names:
-        return _in_order(asked, _scan(asked, "all"))
-    return _in_order(asked, _scan(asked, "where", names=names, values=values))
+        return _in_order(asked, _scan(asked, "all", "key", _any))
+    return _in_order(asked, _scan(asked, "where", "key", _any, names=names, values=values))
+
+
+def _any(_: Extent) -> bool:
+    return True
 
 
 def _in_order(asked: Asked, found: list[Event]) -> list[Event]:
@@ -366,7 +421,8 @@ def _in_order(asked: Asked, found: list[Event]) -> list[Event]:
 def _landed(asked: Asked, attempts: list[Event]) -> dict[int | None, list[int]]:
     """The commits of the transactions in which a savepoint was rolled back."""
     landed: dict[int | None, list[int]] = {}
-    rows = _by_ids(asked, "landed", {one.xid for one in attempts if one.xid is not None})
+    xids = {one.xid for one in attempts if one.xid is not None}
+    rows = _by_ids(asked, "landed", "transactions", "xid", xids)
     for xid, commit_lsn in rows:
         landed.setdefault(xid, []).append(commit_lsn)
     return landed
@@ -375,26 +431,29 @@ def _landed(asked: Asked, attempts: list[Event]) -> dict[int | None, list[int]]:
 def _contexts(asked: Asked, events: Iterable[Event]) -> dict[tuple[str, int], Context]:
     ids = {event.context_id for event in events if event.context_id is not None}
     found: dict[tuple[str, int], Context] = {}
-    for context_id, attributes, *words in _by_ids(asked, "contexts", ids):
+    for context_id, attributes, *words in _by_ids(asked, "contexts", "contexts", "context_id", ids):
         names = ("application_name", "db_user", "client_addr", "backend_pid", "statement")
         pairs = None if attributes is None else list(attributes.items())
         found[asked.source, context_id] = {"attributes": pairs, **dict(zip(names, words, strict=True))}
     return found
 
 
-def _by_ids(asked: Asked, name: str, ids: Iterable[int]) -> list[tuple[Any, ...]]:
-    """Rows by ids. Constants: by those DuckDB skips row groups, and a parameter takes 0.2 ms to bind."""
+def _by_ids(asked: Asked, name: str, table: str, column: str, ids: Iterable[int]) -> list[tuple[Any, ...]]:
+    """Rows of a table by ids."""
     ordered = sorted(ids)
     rows: list[tuple[Any, ...]] = []
     for start in range(0, len(ordered), IDS_MAX):
         some = ordered[start : start + IDS_MAX]
-        text = sql.text(f"ledger/reader/{name}.sql").format(ids=", ".join(map(str, some)))
-        rows += asked.lake.execute(text, [asked.source]).fetchall()
+        files = [file for file in asked.files(table) if file.of(column).has_number(some)]
+        words = {"ids": ", ".join(map(str, some)), "source": literal(asked.source)}
+        text = sql.text(f"ledger/reader/{name}.sql").format(**words, **{table: asked.part(table, files)})
+        rows += asked.lake.execute(text).fetchall()
     return rows
 
 
 def _gaps(asked: Asked) -> list[dict[str, Any]]:
-    rows = asked.lake.execute(sql.text("ledger/reader/gaps_of.sql"), {"source": asked.source}).fetchall()
+    text = sql.text("ledger/reader/gaps_of.sql").format(source=literal(asked.source))
+    rows = asked.lake.execute(text).fetchall()
     names = ("from_lsn", "to_lsn", "from_us", "to_us", "reason")
     gaps = [dict(zip(names, row, strict=True)) for row in rows]
     return [gap for gap in gaps if asked.cut.has(gap["from_lsn"], gap["from_us"], is_committed=False)]

@@ -1,4 +1,4 @@
-"""Keeping a ledger fast: small files become large sorted ones, and what nobody reads is deleted.
+"""Keeping a ledger fast: small files become large sorted runs, and what nobody reads is deleted.
 
 Merging goes on in the background (`compaction`); what it made is taken in between two commits. Files that a
 merge replaced stay for a grace time: a reader goes on with the list of files that it read when it was asked.

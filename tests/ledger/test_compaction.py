@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from flux.ledger import Writer, compaction, create_ledger, datafile, engine, open_ledger
 from flux.ledger.commit import StoredFile
-from flux.ledger.compaction import MERGED_BYTES_MAX, TIERS, due
+from flux.ledger.compaction import GROUP_ROWS, MERGED_BYTES_MAX, TIERS, due
 from flux.ledger.layout import Layout
 from ledger.log import Log, commit, insert, relation, truncate
 from servers import eventually
@@ -48,6 +48,23 @@ def test_files_are_merged_in_tiers() -> None:
     assert due({"contexts": stored(1)}, force=True) == []
 
 
+def test_files_of_one_merge_count_as_one() -> None:
+    size, count = TIERS[1][0] // 4, TIERS[1][1]
+
+    def run(number: int) -> list[StoredFile]:
+        first = 10 * number
+        return [
+            StoredFile(first + nth, f"{first + nth}", 1, size, first, first + nth, first + 9)
+            for nth in range(3)
+        ]
+
+    runs = [file for number in range(count) for file in run(number)]
+    assert due({"changes": runs[3:]}) == []
+    (merge,) = due({"changes": runs})
+    assert merge.files == tuple(runs)
+    assert due({"changes": run(0)}, force=True) == []
+
+
 def test_a_merge_is_bounded() -> None:
     third = MERGED_BYTES_MAX // 2 - 1
     assert third < TIERS[2][0]
@@ -62,8 +79,14 @@ def bring(log: Log, writer: Writer, count: int) -> None:
         log.store(writer)
 
 
-def test_ducklake_sees_each_version_as_before(tmp_path: Path) -> None:
-    """Files made here have what DuckLake needs to travel in time, merged twice over as well."""
+@pytest.mark.parametrize("group_rows", [GROUP_ROWS["changes"], 2])
+def test_ducklake_sees_each_version_as_before(
+    tmp_path: Path, group_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files made here have what DuckLake needs to travel in time, merged twice over, several of a run."""
+    monkeypatch.setattr(compaction, "GROUP_ROWS", {"changes": group_rows})
+    monkeypatch.setattr(compaction, "FILE_BYTES", {"changes": 1})
+    monkeypatch.setattr(compaction, "FILES_MAX", 1 << 40)
     place = Layout(create_ledger(tmp_path / "ledger"))
     log = Log()
     log.shape(USERS)
@@ -94,7 +117,9 @@ def test_ducklake_sees_each_version_as_before(tmp_path: Path) -> None:
         writer.maintain(force=True)
         after = seen()
         assert {version: after[version] for version in before} == before
-        assert len(list((place.data / "main" / "changes").iterdir())) == 10
+        made = {GROUP_ROWS["changes"]: (1, 1), 2: (3, 4)}[group_rows]
+        assert len(live(place.root, "changes")) == made[1]
+        assert len(list((place.data / "main" / "changes").iterdir())) == 5 + 3 + sum(made)
 
 
 def in_order(place: tuple[str, str | None, int]) -> tuple[str, str, int]:
@@ -225,7 +250,7 @@ def live(path: Path, table: str) -> list[str]:
     from flux.ledger import catalog
 
     place = Layout(path)
-    return [file.name for file in catalog.read(place.catalog, place.data).files[table]]
+    return [file.path.name for file in catalog.read(place.catalog, place.data).files[table]]
 
 
 def test_a_merge_that_is_broken_off_leaves_nothing(

@@ -258,6 +258,8 @@ class Lake:
         newest = self.versions[-1]
         return row.Asked(
             self.lake,
+            lambda _: (),
+            lambda table, _: table,
             "shop",
             newest,
             (newest.relation,),

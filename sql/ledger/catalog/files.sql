@@ -3,7 +3,7 @@
 select owner.table_name,
        case when file.path_is_relative and owner.path_is_relative and space.path_is_relative
             then space.path || owner.path || file.path end,
-       file.record_count
+       file.record_count, file.data_file_id
 from ducklake_data_file as file
 join ducklake_table as owner on owner.table_id = file.table_id
 join ducklake_schema as space on space.schema_id = owner.schema_id
