@@ -72,6 +72,7 @@ class Extent(NamedTuple):
 class File(NamedTuple):
     """A Parquet file, with what the catalog says of the columns that rows are sought by."""
 
+    number: int
     path: Path
     row_count: int
     extents: dict[str, Extent]
@@ -142,8 +143,10 @@ def arrived(file: Path, data: Path, table: str, after: int) -> tuple[int, list[t
         return number, [(str(data / path), last) for path, last in found]
 
 
-def read(file: Path, data: Path) -> Snapshot:
+def read(file: Path, data: Path, before: Snapshot | None = None) -> Snapshot:
     """Return what the catalog in `file` says now, of the data files under `data`.
+
+    What `before` knows of files is not read again: they never change.
 
     Raises `LedgerDamaged` when it cannot be read or names what this version does not know.
     """
@@ -158,8 +161,11 @@ def read(file: Path, data: Path) -> Snapshot:
         columns: dict[str, list[str]] = {}
         for table, column in connection.execute(sql.text("ledger/catalog/columns.sql")):
             columns.setdefault(table, []).append(column)
+        every = before.files.values() if before is not None else ()
+        known = {one.number: one for files in every for one in files}
         extents: dict[int, dict[str, Extent]] = {}
-        for number, column, *extent in connection.execute(sql.text("ledger/catalog/extents.sql")):
+        newer = (max(known, default=-1),)
+        for number, column, *extent in connection.execute(sql.text("ledger/catalog/extents.sql"), newer):
             extents.setdefault(number, {})[column] = Extent(*extent)
         files: dict[str, list[File]] = {}
         counts: dict[str, int] = {}
@@ -170,7 +176,8 @@ def read(file: Path, data: Path) -> Snapshot:
                     why=f"a file of {table} lies outside of it",
                     hint="only flux may write a ledger; restore the folder from a backup",
                 )
-            files.setdefault(table, []).append(File(data / path, count, extents.get(number, {})))
+            one = known.get(number) or File(number, data / path, count, extents.get(number, {}))
+            files.setdefault(table, []).append(one)
             counts[table] = counts.get(table, 0) + count
         inlined: dict[str, list[tuple[str | None, ...]]] = {}
         for table, kept in connection.execute(sql.text("ledger/catalog/inlined.sql")).fetchall():

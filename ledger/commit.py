@@ -163,11 +163,12 @@ class Catalog:
                 self._add_file_of_versions(connection, known, number, made, (first, last), row_id)
                 number += 1
                 row_id += made.row_count
-            for file in old:
-                connection.execute(sql.text("ledger/commit/drop_file.sql"), (file.number,))
-                connection.execute(sql.text("ledger/commit/drop_bounds.sql"), (file.number,))
-                words = (file.number, f"main/{table}/{file.path}", now)
-                connection.execute(sql.text("ledger/commit/schedule.sql"), words)
+            # Not one by one: the catalog's tables have no index on that number.
+            numbers = (json.dumps([file.number for file in old]),)
+            connection.execute(sql.text("ledger/commit/drop_files.sql"), numbers)
+            connection.execute(sql.text("ledger/commit/drop_bounds.sql"), numbers)
+            words = [(file.number, f"main/{table}/{file.path}", now) for file in old]
+            connection.executemany(sql.text("ledger/commit/schedule.sql"), words)
             head = (version + 1, now, schema_version, next_catalog_id, number)
             _add_version(connection, head, f"merge_adjacent:{known.table_id}")
             connection.commit()

@@ -18,7 +18,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +43,7 @@ below which a run is small: 4 MiB of each table's smallest, in a second or two."
 FILE_BYTES = {"changes": 2 << 20, "contexts": 256 << 10}
 """Of each file of a run; runs of other tables are one file. A question looks at the bounds of every row group
 of the files that it reads, 40 us each, so they are few; a scan of everything opens all files."""
-FILES_MAX = 128
+FILES_MAX = 64
 """Of a run, about: those of a large one are larger."""
 MEMORY_MAX = "128MB"
 """Of the DuckDB that merges."""
@@ -113,7 +112,10 @@ def due(
             total_max = min(MERGED_BYTES_MAX, BRIEF_SIZE * bytes_max) if brief else MERGED_BYTES_MAX
             for run in small:
                 if total + run.size > total_max:
-                    break
+                    if len(chosen) > 1:
+                        break
+                    # Too large to be merged with its neighbour.
+                    chosen, total = [], 0
                 chosen.append(run)
                 total += run.size
             if len(chosen) > 1:
@@ -130,12 +132,13 @@ class _Run(NamedTuple):
 
 def _runs(files: Iterable[StoredFile]) -> list[_Run]:
     """Return files, oldest rows first, in runs: those of one have the versions of the catalog in common."""
-
-    def place(file: StoredFile) -> tuple[int, int]:
-        return (file.number, 0) if file.partial_max is None else (file.version, file.partial_max)
-
-    runs = (list(run) for _, run in groupby(files, place))
-    return [_Run(run, sum(file.size for file in run)) for run in runs]
+    runs: dict[tuple[int, int | None], list[StoredFile]] = {}
+    for file in files:
+        # A commit may bring several files; what it brought is no run.
+        place = (file.number, None) if file.partial_max is None else (file.version, file.partial_max)
+        # Not only neighbours: the rows of a file that was left out of a merge may lie between its rows.
+        runs.setdefault(place, []).append(file)
+    return [_Run(run, sum(file.size for file in run)) for run in runs.values()]
 
 
 class Compactor:

@@ -10,6 +10,7 @@ Types that DuckDB has no equal of stay text.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Sequence
 
@@ -39,6 +40,10 @@ _EXACT = {
 _DATED = frozenset({"date", "timestamp", "timestamptz"})
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _PRECISION = re.compile(r"\(\d+\)")
+_LISTING = re.compile(r"\b(?:show|describe|information_schema|duckdb_|sqlite_|pg_|pragma|u&)")
+"""In a query that asks what views there are, or spells their names in code points."""
+_VIEW = re.compile(r'\b(?:current|history)"?\s*\.\s*"?([^\s"]*)')
+"""Where a query names a view, with the beginning of its name."""
 DECIMAL_DIGITS_MAX = 38
 """Digits that DuckDB's DECIMAL holds."""
 
@@ -49,6 +54,23 @@ def duckdb_type(postgres_type: str) -> str | None:
     if numeric is not None and int(numeric[2]) <= int(numeric[1]) <= DECIMAL_DIGITS_MAX:
         return f"decimal({numeric[1]}, {numeric[2]})"
     return _EXACT.get(_PRECISION.sub("", postgres_type))
+
+
+def named_in(query: str, versions: Sequence[Relation]) -> set[int]:
+    """Return the root OIDs of the relations whose views a query may name, or name nearly."""
+    text = query.casefold()
+    if _LISTING.search(text):
+        return {version.root_id for version in versions}
+    tables = [match[1] for match in _VIEW.finditer(text)]
+    if not tables:
+        return set()
+    roots: dict[str, set[int]] = {}
+    for version in versions:
+        name = _view_names(version)[1].replace('"', '""').casefold()
+        roots.setdefault(name, set()).add(version.root_id)
+    # The near ones for DuckDB's "Did you mean …".
+    near = {name for table in tables for name in difflib.get_close_matches(table, roots)}
+    return {root for name, found in roots.items() if name in text or name in near for root in found}
 
 
 def refresh(lake: duckdb.DuckDBPyConnection, only: Collection[int] | None = None) -> None:

@@ -117,7 +117,8 @@ class Upkeeper:
         # Deleted first: what a kill leaves in the list is looked at again.
         self._catalog.forget_replaced(replaced)
         orphaned = []
-        if time.monotonic() >= self._orphans_at:
+        # What a merge has made is no orphan, though no catalog names it yet.
+        if time.monotonic() >= self._orphans_at and not self._compactor.is_busy:
             self._orphans_at = time.monotonic() + ORPHAN_CHECK_S
             # Listed first: what is named afterwards is no orphan.
             old = self._files.older(before)

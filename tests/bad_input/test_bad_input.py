@@ -16,6 +16,7 @@ import pytest
 
 import flux
 from bad_input.proxy import Change, Proxy
+from flux.capture import tracking
 from flux.model.errors import UsageError
 from servers import Database, NewServer, on
 
@@ -79,7 +80,8 @@ def place(database: Database, tmp_path: Path) -> Place:
         connection.execute("create table pairs (a text, b text, primary key (a, b))")
         connection.execute("insert into users values (42, 'free')")
     made.good("init", "--plugin", database.plugin)
-    made.good("track", "users", "pairs", "--rollbacks")
+    with database.connect() as connection:
+        tracking.track(connection, ["users", "pairs"], rollbacks=True)
     made.good("up", "--once")
     return made
 

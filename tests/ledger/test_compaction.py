@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from flux.ledger import Writer, compaction, create_ledger, datafile, engine, open_ledger
+from flux.ledger import Writer, compaction, create_ledger, datafile, engine, open_ledger, upkeep
 from flux.ledger.commit import StoredFile
 from flux.ledger.compaction import GROUP_ROWS, MERGED_BYTES_MAX, TIERS, due
 from flux.ledger.layout import Layout
@@ -63,6 +63,9 @@ def test_files_of_one_merge_count_as_one() -> None:
     (merge,) = due({"changes": runs})
     assert merge.files == tuple(runs)
     assert due({"changes": run(0)}, force=True) == []
+    # The rows of a file that was too large for the merge lie between those of the run.
+    between = [*run(0)[:1], StoredFile(99, "99", 1, TIERS[2][0], 4, 1, None), *run(0)[1:]]
+    assert due({"changes": between}, force=True) == []
 
 
 def test_a_merge_is_bounded() -> None:
@@ -70,6 +73,12 @@ def test_a_merge_is_bounded() -> None:
     assert third < TIERS[2][0]
     (merge,) = due({"changes": stored(*[third] * TIERS[2][1])})
     assert len(merge.files) == 2
+    # One that is too large for its neighbour is no reason to leave the others as they are.
+    large = TIERS[2][0] - 1
+    (merge,) = due({"changes": stored(large, *[third] * TIERS[2][1])})
+    assert [file.size for file in merge.files] == [third] * 2
+    assert due({"changes": stored(*[large] * TIERS[2][1])}) == []
+    assert due({"changes": stored(large, large)}, force=True) == []
 
 
 def bring(log: Log, writer: Writer, count: int) -> None:
@@ -277,3 +286,22 @@ def test_a_merge_that_is_broken_off_leaves_nothing(
         assert writer.maintain(wait=True).merged_files > 0
     with open_ledger(path) as reader:
         assert len(reader.sql("from changes")) == TIERS[0][1] + 1
+
+
+def test_what_a_merge_has_just_made_is_no_orphan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files may be old when it ends, and no catalog names them before they are taken in."""
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        bring(log, writer, TIERS[0][1])
+        writer.maintain()
+        merging = writer._upkeeper._compactor
+        eventually(lambda: all(made.done() for _, made in merging._under_way), what="the merges are done")
+        assert merging.is_busy
+        monkeypatch.setattr(upkeep, "READER_GRACE_S", -60)
+        writer._upkeeper._orphans_at = 0.0
+        writer._upkeeper._delete()
+        assert writer.maintain(wait=True).merged_files > 0
+    with open_ledger(path) as reader:
+        assert len(reader.sql("from changes")) == TIERS[0][1]

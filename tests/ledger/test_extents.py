@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flux.ledger import Ledger, Writer, catalog, compaction, create_ledger, open_ledger
 from flux.ledger.catalog import Extent, File
 from flux.ledger.layout import Layout
-from ledger.log import Log, delete, insert, relation, truncate, update
+from ledger.log import Log, delete, insert, ledger_with, relation, truncate, update
 
 KEYS = ("", "1", "10", "2", "9", "O'Hara", "zebra", "\u00e9", "\U0001f600", "\uffff", "k" * 5_000)
 """In UTF-16 the last but two would come before the last but one; of the last one a file has no bounds."""
@@ -131,6 +131,33 @@ def test_every_answer_is_that_of_all_files(tmp_path: Path, merges: int) -> None:
         ledger._part = lambda name, files: part(name, ledger._files(name))  # type: ignore[method-assign] # noqa: ARG005
         assert answers(ledger) == found
     assert any(history for history, _, _ in (found["public.people", key] for key in KEYS))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_what_is_known_of_files_is_not_read_again(tmp_path: Path) -> None:
+    place = Layout(create_ledger(tmp_path / "ledger"))
+    log, users = Log(), relation()
+    log.shape(users)
+    known = catalog.read(place.catalog, place.data)
+    with Writer.open(place.root, source="shop") as writer:
+        for number in range(6):
+            for key in "abc":
+                log.transaction(insert(users, f"{key}{number}", {"id": f"{key}{number}"}), request="r")
+            log.store(writer)
+            if number % 3 == 2:
+                writer.maintain(force=True)
+            before, known = known, catalog.read(place.catalog, place.data, known)
+            assert known == catalog.read(place.catalog, place.data)
+            assert known.version > before.version
+    assert all(len(file.extents) == 3 for file in known.files["changes"])
+
+
+def test_a_key_that_no_row_can_have(tmp_path: Path) -> None:
+    log, users = Log(), relation()
+    log.shape(users)
+    log.transaction(insert(users, "a", {"id": "a"}))
+    with open_ledger(ledger_with(tmp_path / "ledger", log)) as ledger:
+        assert ledger.history("users", "a\0b").num_rows == ledger.at("users", "\0").num_rows == 0
 
 
 @pytest.mark.usefixtures("small_files")

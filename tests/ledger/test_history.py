@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -421,3 +421,33 @@ def test_the_ledger_is_read_while_it_is_written(tmp_path: Path) -> None:
         assert len(ledger.history("users", "42")) == 2
         assert ledger.positions().to_pylist()[0]["commit_lsn"] == log.position.commit_lsn
         assert ledger.info()["rows"]["changes"] == 2
+
+
+def test_the_commit_beside_a_moment_is_one_that_changed_the_table(tmp_path: Path) -> None:
+    log, users, orders = Log(), USERS, relation("public.orders", oid=16500)
+    log.shape(users)
+    log.shape(orders)
+    first = log.transaction(insert(users, "1", user(id="1")), insert(users, "2", user(id="2")))
+    log.transaction(insert(orders, "1", {"id": "1"}))
+    log.rolled_back(insert(users, "3", user(id="3")))
+    second = log.transaction(update(users, "1", user(id="1", plan="pro")))
+    times = {row["commit_lsn"]: row["at"] for row in log.transactions}
+    with asked(tmp_path, log) as ledger:
+
+        def beside(as_of: int | None, step: Literal[-1, 1]) -> int | None:
+            found = ledger.commit_beside("users", as_of, step)
+            assert found is None or found[1] == times[found[0].lsn or 0]
+            return None if found is None else found[0].lsn
+
+        assert [beside(as_of, -1) for as_of in (None, second, second - 1, first)] == [
+            second,
+            first,
+            first,
+            None,
+        ]
+        assert [beside(as_of, 1) for as_of in (first - 1, first, second - 1, second)] == [
+            first,
+            second,
+            second,
+            None,
+        ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flux.ledger import Ledger, Writer, engine, open_ledger
+from flux.ledger import Ledger, Writer, engine, open_ledger, typed
 from flux.model.errors import UsageError
 from ledger.log import Log, insert, ledger_with, relation, update
 
@@ -211,3 +211,34 @@ def test_typed_views_follow_a_rename(tmp_path: Path) -> None:
         assert ledger.sql("select id, tier from history.people").to_pylist() == [{"id": "1", "tier": "free"}]
         with pytest.raises(UsageError):
             ledger.sql("from current.users")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("from changes", 0),
+        ("from history('orders', '1')", 0),
+        ("from current.orders", 2),
+        ('from "current" . "public.orders"', 2),
+        ('from HISTORY.ORDERS, current."Odd ""one"""', 3),
+        ("from current.odrers", 2),
+        ("from current.nothing_like_it", 0),
+        ("from duckdb_views()", 4),
+        ("show all tables", 4),
+    ],
+)
+def test_views_are_made_for_the_tables_that_a_query_names(query: str, expected: int) -> None:
+    tables = [
+        ORDERS,
+        relation("sales.orders", oid=2),
+        relation('public.Odd "one"', oid=3),
+        relation("public.users", oid=4),
+    ]
+    assert len(typed.named_in(query, tables)) == expected
+
+
+def test_a_view_that_is_named_wrongly_brings_the_right_name(ledger: Ledger) -> None:
+    with pytest.raises(UsageError, match=r"Did you mean.*orders"):
+        ledger.sql("from current.odrers")
+    views = ledger.sql("select view_name from duckdb_views() where schema_name = 'current' order by 1")
+    assert "orders" in views.column(0).to_pylist()

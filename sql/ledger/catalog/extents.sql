@@ -1,4 +1,4 @@
--- What is known of the values by which rows are sought, in each data file as of the newest version
+-- What is known of the values by which rows are sought, in each data file after a number as of the newest version
 -- (specification: ducklake_file_column_stats). In this order of joins, for there is a row for every column.
 with sought as materialized (
     select owner.table_id, col.column_id, col.column_name
@@ -13,4 +13,4 @@ select file.data_file_id, sought.column_name, stats.min_value, stats.max_value, 
 from ducklake_file_column_stats as stats
 cross join sought on sought.table_id = stats.table_id and sought.column_id = stats.column_id
 cross join ducklake_data_file as file on file.data_file_id = stats.data_file_id
-where file.end_snapshot is null;
+where file.end_snapshot is null and stats.data_file_id > ?;
