@@ -42,7 +42,7 @@ BRIEF_SLACK, BRIEF_SIZE = 4, 4
 below which a run is small: 4 MiB of each table's smallest, in a second or two."""
 FILE_BYTES = {"changes": 2 << 20, "contexts": 256 << 10}
 """Of each file of a run; runs of other tables are one file. A question looks at the bounds of every row group
-of the files that it reads, 40 us each, so they are few; a scan of everything opens all files."""
+of the files that it reads, so they are few; a scan of everything opens all files."""
 FILES_MAX = 64
 """Of a run, about: those of a large one are larger."""
 MEMORY_MAX = "128MB"

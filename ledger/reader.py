@@ -230,7 +230,7 @@ class Ledger:
         """
         self._refresh()
         self._need_macros()
-        # To make the views of a table takes 0.1 s, and a database may have hundreds of tables.
+        # Not of all: to make the views of a table takes 8 ms, and a database may have hundreds of tables.
         missing = typed.named_in(query, [version for _, version in self._versions]) - self._typed
         if missing:
             typed.refresh(self._lake, missing)

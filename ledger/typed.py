@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import duckdb
 
@@ -87,12 +88,27 @@ def refresh(lake: duckdb.DuckDBPyConnection, only: Collection[int] | None = None
             if taken is None or _is_public(relations[key]) >= _is_public(relations[taken]):
                 bearers[name] = key
     lake.execute(sql.text("ledger/typed/schemas.sql"))
-    for key, of_relation in relations.items():
-        if only is not None and key[1] not in only:
-            continue
-        mine = [name for name in _view_names(of_relation[-1]) if bearers[name] == key]
-        former = {name for version in of_relation[:-1] for name in _view_names(version)}
-        _replace(lake, key[0], of_relation, mine, [name for name in former if name not in bearers])
+    with _bound_quickly(lake):
+        for key, of_relation in relations.items():
+            if only is not None and key[1] not in only:
+                continue
+            mine = [name for name in _view_names(of_relation[-1]) if bearers[name] == key]
+            former = {name for version in of_relation[:-1] for name in _view_names(version)}
+            _replace(lake, key[0], of_relation, mine, [name for name in former if name not in bearers])
+
+
+@contextmanager
+def _bound_quickly(lake: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let views of `table_at` be made without binding all that it reads."""
+    lake.execute(sql.text("ledger/typed/stand_in.sql"))
+    try:
+        yield
+    except BaseException:
+        # In a transaction that failed, what stood in goes with it.
+        with suppress(duckdb.Error):
+            lake.execute(sql.text("ledger/typed/no_stand_in.sql"))
+        raise
+    lake.execute(sql.text("ledger/typed/no_stand_in.sql"))
 
 
 def _is_public(of_relation: Sequence[Relation]) -> bool:

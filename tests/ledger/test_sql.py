@@ -242,3 +242,17 @@ def test_a_view_that_is_named_wrongly_brings_the_right_name(ledger: Ledger) -> N
         ledger.sql("from current.odrers")
     views = ledger.sql("select view_name from duckdb_views() where schema_name = 'current' order by 1")
     assert "orders" in views.column(0).to_pylist()
+
+
+def test_what_stands_in_for_table_at_has_its_columns_and_goes(ledger: Ledger) -> None:
+    lake = ledger._lake
+    ledger.sql("from history('orders', '1')")
+    at = "table_at('public.orders', 18446744073709551615::ubigint)"
+    columns = lake.execute(f"describe from {at}").fetchall()
+    with typed._bound_quickly(lake):
+        assert lake.execute(f"describe from {at}").fetchall() == columns
+        assert lake.execute(f"select key from {at}").fetchall() == [(None,)]
+    assert lake.execute(f"select key from {at}").fetchall() == [("1",), ("2",)]
+    with pytest.raises(KeyError), typed._bound_quickly(lake):
+        raise KeyError
+    assert lake.execute(f"select key from {at}").fetchall() == [("1",), ("2",)]
