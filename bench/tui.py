@@ -129,13 +129,13 @@ def main() -> None:
             half, most = np.percentile(one.key_ms, [50, 95])
             figures = f"{one.first_paint_s:.2f}", f"{one.rows_s:.2f}", f"{half:.0f}", f"{most:.0f}"
             report.add(str(nth), *figures, f"{one.peak_mib:.0f}")
+        with open_ledger(ledger) as reader:
+            rows = reader.info()["rows"]
     for name, *_ in VIEWS:
         frame, answer = (
             np.median([getattr(one, field)[name] for one in report.raw]) for field in ("view_ms", "answer_ms")
         )
         report.notes.append(f"{name}: frame {frame:.0f} ms, answer {answer:.0f} ms (medians)")
-    with open_ledger(ledger) as reader:
-        rows = reader.info()["rows"]
     report.notes.append(
         f"{rows['changes']:,} changes, {rows['requests']:,} requests, {asked.keys:,} keys a run"
     )
