@@ -30,7 +30,7 @@ from flux.ledger import datafile, durability, engine
 from flux.ledger.commit import Catalog, StoredFile
 from flux.ledger.datafile import DataFile
 from flux.ledger.durability import DataFiles
-from flux.ledger.engine import identifier, literal
+from flux.ledger.engine import identifier, literal, literals
 
 TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20, 10))
 """(bytes, count): runs below that size are merged once there are that many above the tier before. A file that
@@ -223,10 +223,8 @@ class Compactor:
                     writer = None
                     for statement in self._statements(engine, merge, folder, part_bytes):
                         for group in _groups(engine, statement, group_rows):
-                            if writer is not None and paths[-1].stat().st_size >= file_bytes:
+                            if writer is None or paths[-1].stat().st_size >= file_bytes:
                                 one.close()
-                                writer = None
-                            if writer is None:
                                 paths.append(datafile.new_path(self._data, merge.table))
                                 making.enter_context(self._files.making(paths[-1]))
                                 writer = one.enter_context(
@@ -245,17 +243,19 @@ class Compactor:
     def _statements(
         self, engine: duckdb.DuckDBPyConnection, merge: Merge, folder: Path, part_bytes: int
     ) -> list[str]:
-        """Return the statements whose rows, one after the other, are those of the merged file."""
+        """Return the statements whose rows, one after the other, are those of the run."""
         whole = [file for file in merge.files if file.partial_max is None]
         merged = [file for file in merge.files if file.partial_max is not None]
         readings = []
         if whole:
             text = sql.text("ledger/upkeep/reading.sql")
             versions = str([file.version for file in whole])
-            readings.append(text.format(files=_listed(folder, whole), versions=versions))
+            readings.append(
+                text.format(files=literals(folder / file.path for file in whole), versions=versions)
+            )
         if merged:
             text = sql.text("ledger/upkeep/reading_merged.sql")
-            readings.append(text.format(files=_listed(folder, merged)))
+            readings.append(text.format(files=literals(folder / file.path for file in merged)))
         words = {
             "columns": ", ".join(map(identifier, self._catalog.columns(merge.table))),
             "reading": " union all by name ".join(readings),
@@ -320,7 +320,3 @@ def _between(low: Place, high: Place | None) -> dict[str, str]:
         "is_of_relation": str(is_of_relation),
         "is_of_key": str(high is not None and low[:2] == high[:2]),
     }
-
-
-def _listed(folder: Path, files: Iterable[StoredFile]) -> str:
-    return "[" + ", ".join(literal(str(folder / file.path)) for file in files) + "]"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -71,6 +72,11 @@ def open_engine(*, threads: int | None = None, memory_max: str | None = None) ->
 def literal(text: str) -> str:
     """Return `text` as an SQL string literal, for the statements that take no parameters."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def literals(texts: Iterable[str | Path]) -> str:
+    """Return texts, or paths, as an SQL list of them."""
+    return "[" + ", ".join(literal(str(text)) for text in texts) + "]"
 
 
 def identifier(name: str) -> str:

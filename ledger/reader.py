@@ -11,7 +11,7 @@ the same macros that the ledger keeps in its catalog. It can read nothing else: 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from flux.ledger import (
     table,
     typed,
 )
-from flux.ledger.engine import identifier, literal
+from flux.ledger.engine import identifier, literals
 from flux.ledger.location import locate
 from flux.ledger.moment import AsOf, Cut, resolve
 from flux.ledger.requests import QUIET_S
@@ -230,7 +230,7 @@ class Ledger:
         """
         self._refresh()
         self._need_macros()
-        # Not of all: to make the views of a table takes 8 ms, and a database may have hundreds of tables.
+        # Not of all: it takes time for each table, and a database may have hundreds.
         missing = typed.named_in(query, [version for _, version in self._versions]) - self._typed
         if missing:
             typed.refresh(self._lake, missing)
@@ -449,20 +449,21 @@ class Ledger:
         except duckdb.CatalogException:
             return
         places = {column: nth for nth, column in enumerate(snapshot.columns[name], 1) if column in known}
-        listed = self._columns[name] = ", ".join(identifier(column) for column in places)
-        files = _listed(snapshot.files.get(name, ()))
+        self._columns[name] = ", ".join(identifier(column) for column in places)
+        files = snapshot.files.get(name, ())
         inlined = snapshot.inlined.get(name, ())
-        words = {"table": identifier(name), "columns": listed, "files": files}
+        words = {"table": identifier(name), "columns": self._columns[name]}
         self._lake.execute(sql.text("ledger/reader/clear.sql").format(**words))
         if inlined:
             words["values"] = ", ".join(f"kept_row[{nth}]" for nth in places.values())
             kept = orjson.dumps(inlined).decode()
             self._lake.execute(sql.text("ledger/reader/keep_inlined.sql").format(**words), [kept])
         if files and name in MATERIALIZED:
+            words["part"] = self._text_of(name, files, has_kept=False)
             self._lake.execute(sql.text("ledger/reader/keep_files.sql").format(**words))
-            files = ""
-        kind = "view_of_both" if files and inlined else "view_of_files" if files else "view_of_kept"
-        self._lake.execute(sql.text(f"ledger/reader/{kind}.sql").format(**words))
+            files = ()
+        words["part"] = self._text_of(name, files, has_kept=bool(inlined))
+        self._lake.execute(sql.text("ledger/reader/view.sql").format(**words))
 
     def _files(self, name: str) -> Sequence[catalog.File]:
         """Return the files of a table."""
@@ -471,10 +472,13 @@ class Ledger:
     def _part(self, name: str, files: Sequence[catalog.File]) -> str:
         """Return what to read for those rows of a table that lie in some of its files, or in no file."""
         snapshot = self._snapshot or self._refresh()
-        kept = f"kept.{identifier(name)}"
-        words = {"columns": self._columns[name], "files": _listed(files), "kept": kept}
-        kind = "part_of_both" if snapshot.inlined.get(name) else "part_of_files"
-        return sql.text(f"ledger/reader/{kind}.sql").format(**words) if files else kept
+        return self._text_of(name, files, has_kept=bool(snapshot.inlined.get(name)))
+
+    def _text_of(self, name: str, files: Sequence[catalog.File], *, has_kept: bool) -> str:
+        kind = "both" if files and has_kept else "files" if files else "kept"
+        words = {"table": identifier(name), "columns": self._columns[name]}
+        words["files"] = literals(file.path for file in files)
+        return sql.text(f"ledger/reader/part_of_{kind}.sql").format(**words)
 
     def _target(self, name: str, source: str | None) -> tuple[str, Relation]:
         self._refresh()
@@ -504,10 +508,6 @@ class Ledger:
             cut,
             self._cache,
         )
-
-
-def _listed(files: Iterable[catalog.File]) -> str:
-    return ", ".join(literal(str(file.path)) for file in files)
 
 
 __all__ = ["Ledger", "answer", "open_ledger"]

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from flux import sql
-from flux.ledger.engine import literal
+from flux.ledger.engine import literals
 from flux.ledger.predicate import compiled, expression
 from flux.model.errors import UsageError
 from flux.model.filter import Filter, parse_filter
@@ -55,13 +55,13 @@ def arrived(files: Sequence[tuple[str, int | None]], version: int) -> str:
 
     `files` are paths, each with the last version of the rows of a merged file, None for others.
     """
-    whole = [literal(path) for path, last in files if last is None]
-    merged = [literal(path) for path, last in files if last is not None]
+    whole = [path for path, last in files if last is None]
+    merged = [path for path, last in files if last is not None]
     parts = []
     if whole:
-        parts.append(_text("arrived", files=f"[{', '.join(whole)}]"))
+        parts.append(_text("arrived", files=literals(whole)))
     if merged:
-        parts.append(_text("arrived_merged", files=f"[{', '.join(merged)}]", version=str(version)))
+        parts.append(_text("arrived_merged", files=literals(merged), version=str(version)))
     return "(" + " union all by name ".join(parts) + ")"
 
 

@@ -325,8 +325,8 @@ def _scanned(
             "relation": relation,
             **more,
         }
-        # Constants: DuckDB skips by them, and a parameter takes half a millisecond to bind (each time it
-        # looks for modules that are not there).
+        # Constants: DuckDB skips by them, and whenever it binds a parameter it looks for modules that are not
+        # there.
         constants = {
             word: literal(value) if isinstance(value, str) else str(value)
             for word, value in words.items()

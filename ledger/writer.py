@@ -327,8 +327,8 @@ class Writer:
                 stored = self._catalog.files().get("spans", [])
             if not stored:
                 return set()
-            folder = self._place.data / "main" / "spans"
-            files = "[" + ", ".join(engine.literal(str(folder / file.path)) for file in stored) + "]"
+            folder = datafile.folder(self._place.data, "spans")
+            files = engine.literals(folder / file.path for file in stored)
             text = sql.text("ledger/writer/spans_known.sql").format(files=files)
             with engine.open_bare(threads=1, memory_max=LOOKUP_MEMORY_MAX) as lookup:
                 # A table: a list of thousands as a parameter takes a second to bind.

@@ -1,1 +1,1 @@
-insert into kept.{table} by name select {columns} from read_parquet([{files}]);
+insert into kept.{table} by name select * from {part};

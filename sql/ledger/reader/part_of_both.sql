@@ -1,1 +1,1 @@
-(select {columns} from read_parquet([{files}]) union all select {columns} from {kept})
+(select {columns} from read_parquet({files}) union all select {columns} from kept.{table})

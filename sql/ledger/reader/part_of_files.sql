@@ -1,1 +1,2 @@
-(select {columns} from read_parquet([{files}]))
+-- Columns by name: files that compaction made have one of DuckLake's own.
+(select {columns} from read_parquet({files}))

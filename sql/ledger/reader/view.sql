@@ -1,0 +1,1 @@
+create or replace view {table} as select * from {part};

@@ -1,2 +1,0 @@
-create or replace view {table} as
-select {columns} from read_parquet([{files}]) union all select {columns} from kept.{table};

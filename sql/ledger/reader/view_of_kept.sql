@@ -1,1 +1,0 @@
-create or replace view {table} as select {columns} from kept.{table};
