@@ -440,7 +440,13 @@ def _triggers(examined: _Examined) -> list[Finding]:
                     sql="flux init",
                 )
             )
-    return findings or [Finding("triggers", "ok", "every table has its triggers")]
+    bare = [row["relation"] for row in rows if not row["tag_trigger"]]
+    what = (
+        f"every table has its triggers; none, by choice: {listed(bare)}"
+        if bare
+        else "every table has its triggers"
+    )
+    return findings or [Finding("triggers", "ok", what)]
 
 
 def _numbers(examined: _Examined) -> list[Finding]:

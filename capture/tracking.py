@@ -52,9 +52,12 @@ def track(
     rollbacks: bool = False,
     all_tables: bool = False,
     identity_full: bool = False,
+    tag_trigger: bool = True,
 ) -> list[Tracked]:
     """Track the named tables, or all there are and (given event triggers) all that will be.
 
+    Without `tag_trigger`, which `rollbacks` need, only messages of the application say whose the changes
+    are (docs/TAGS.md).
     Raises `UsageError` before anything is changed if a name is no table that can be tracked, and
     `SourceError` if the server refuses one; the tables before it are tracked then.
     """
@@ -64,8 +67,10 @@ def track(
         raise UsageError("no table given", hint="name tables, or use --all")
     if all_tables:
         _set(connection, "all_rollbacks", "on" if rollbacks else "off")
+        _set(connection, "all_tag_triggers", "on" if tag_trigger else "off")
         _set(connection, "all_tables", "on")
-    return _each(tables, "tracked", lambda table: _track(connection, table, rollbacks, identity_full))
+    options = {"rollbacks": rollbacks, "identity_full": identity_full, "tag_trigger": tag_trigger}
+    return _each(tables, "tracked", lambda table: _track(connection, table, options))
 
 
 def untrack(
@@ -100,14 +105,11 @@ def _each(tables: Sequence[_Table], word: str, act: Callable[[_Table], Tracked])
     return done
 
 
-def _track(
-    connection: psycopg.Connection[Any], table: _Table, rollbacks: bool, identity_full: bool
-) -> Tracked:
+def _track(connection: psycopg.Connection[Any], table: _Table, options: dict[str, bool]) -> Tracked:
     parameters = {"relation_id": table.relation_id, "relation": table.relation}
     try:
         with connection.transaction():
             _set_lock_timeout(connection)
-            options = {"rollbacks": rollbacks, "identity_full": identity_full}
             row = connection.execute(sql.text("postgres/queries/track.sql"), parameters | options).fetchone()
             is_new = bool(row and row[0])
             connection.execute(

@@ -167,6 +167,13 @@ def track(
             help="For tables without a key: REPLICA IDENTITY FULL, so that updates and deletes are recorded.",
         ),
     ] = False,
+    no_trigger: Annotated[
+        bool,
+        typer.Option(
+            "--no-trigger",
+            help="Only a message of the application tags the changes (recorder.install(tag_message=True)).",
+        ),
+    ] = False,
     dsn: DsnOption = None,
 ) -> None:
     """Record the changes of tables from now on, each with the request it belongs to.
@@ -177,6 +184,12 @@ def track(
     from flux.capture import tracking
 
     _check_tables(tables, all_tables)
+    if rollbacks and no_trigger:
+        raise UsageError(
+            "--rollbacks and --no-trigger contradict each other",
+            why="what is rolled back is recorded by triggers",
+            hint="leave one out",
+        )
     with database.connect(source_dsn(dsn).value) as connection:
         done = tracking.track(
             connection,
@@ -184,10 +197,15 @@ def track(
             rollbacks=rollbacks,
             all_tables=all_tables,
             identity_full=identity_full,
+            tag_trigger=not no_trigger,
         )
-    how = "tracked with rollbacks" if rollbacks else "tracked"
+    how = "tracked with rollbacks" if rollbacks else "tracked without triggers" if no_trigger else "tracked"
     _say_tracked(done, {True: how, False: f"{how} (it was tracked before)"})
-    if not rollbacks and done:
+    if no_trigger and done:
+        console.note(
+            "not recorded: what is rolled back, and whose a change is that no message tags (docs/TAGS.md)"
+        )
+    elif not rollbacks and done:
         console.note("what is rolled back is not recorded; --rollbacks does that")
 
 

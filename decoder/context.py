@@ -1,4 +1,8 @@
-"""Request tags: the JSON of `flux.context` messages as columns."""
+"""Who made changes: the JSON of `flux.context` and `flux.tag` messages as columns.
+
+A context is written by Flux's trigger, and says all; a tag by the application, and says whose work follows in
+its transaction. Of the session a tag says nothing: anyone may write one.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ import io
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
-from flux.decoder.frames import Bools
+from flux.decoder.frames import Bools, Ints
 from flux.decoder.traceparent import with_traces
 from flux.model.batch import CONTEXTS, ROW
 
@@ -26,6 +31,14 @@ _FIELDS = pa.schema(
         ("xid", pa.string()),
     ]
 )
+
+_BOUNDS = {"request_id": 1024, "actor": 1024, "attributes": 65_536}
+"""What a tag may say, and how many characters are kept of it: as the trigger keeps of its settings."""
+_SESSION = ("application_name", "db_user", "client_addr", "backend_pid")
+"""What stays the same in a transaction, whoever's work it is."""
+
+TAG_BYTES_MAX = 1 << 20
+"""A tag that keeps to its bounds is shorter, however it is escaped; a longer one is malformed."""
 
 MALFORMED = "malformed"
 """The attribute under which attributes that are no JSON object are kept, as they were."""
@@ -86,6 +99,56 @@ def _parse_one(content: bytes) -> dict[str, object] | None:
     return row
 
 
+def parse_tags(contents: list[bytes]) -> tuple[pa.Table, Bools]:
+    """Read `n` contents of tags, as `parse_contexts` does; only what a tag may say is not null."""
+    # One by one. Strangers write these: of many lines read at once, those of one could be brought to count
+    # as another's, and Arrow's reader ends the process at a first line that is `null`.
+    said = [_said(content) for content in contents]
+    columns = {
+        name: pa.array([each[place] if each else None for each in said], pa.string())
+        for place, name in enumerate(_BOUNDS)
+    }
+    fields = [columns.get(field.name, pa.nulls(len(said), field.type)) for field in _FIELDS]
+    return pa.table(fields, schema=_FIELDS), np.array([each is not None for each in said], np.bool_)
+
+
+def _said(content: bytes) -> list[str | None] | None:
+    """Return what a tag says, in the order of `_BOUNDS`; None if it is malformed."""
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    texts = []
+    for name, bound in _BOUNDS.items():
+        text = value.get(name)
+        if name == "attributes" and isinstance(text, dict):
+            text = orjson.dumps(text).decode()
+        if text is not None and not isinstance(text, str):
+            return None
+        texts.append(text[:bound] if text else None)
+    return texts
+
+
+def with_sessions(contexts: pa.Table, is_tag: Bools, owner: Ints) -> pa.Table:
+    """Return rows of `CONTEXTS` where tags have the session of the context before them.
+
+    `owner` is the number of each row's transaction, in the order of which the rows are.
+    """
+    number = np.arange(is_tag.size)
+    # Those of a transaction follow each other, so the nearest context before a tag is its own or another's.
+    nearest = np.maximum.accumulate(np.where(is_tag, -1, number))
+    found = is_tag & (nearest >= 0) & (owner[np.maximum(nearest, 0)] == owner)
+    if not found.any():
+        return contexts
+    rows = pa.array(np.where(found, nearest, number))
+    for name in _SESSION:
+        place = contexts.schema.get_field_index(name)
+        contexts = contexts.set_column(place, contexts.schema.field(place), contexts.column(name).take(rows))
+    return contexts
+
+
 def contexts_table(fields: pa.Table, context_id: pa.Array, xid: pa.Array) -> pa.Table:
     """Return rows of `CONTEXTS`; the position of a context's message is its id."""
     columns = {name: fields.column(name).combine_chunks() for name in fields.column_names}
@@ -108,7 +171,7 @@ def contexts_table(fields: pa.Table, context_id: pa.Array, xid: pa.Array) -> pa.
 
 def _absent_if_empty(array: pa.Array) -> pa.Array:
     """After SET LOCAL a setting reads '' and not NULL: both mean that there is none."""
-    return pa.compute.if_else(pa.compute.equal(array, ""), pa.scalar(None, pa.string()), array)
+    return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
 
 
 def parse_attributes(array: pa.Array) -> pa.Array:

@@ -21,8 +21,8 @@ from flux.decoder import pgoutput, wal2json
 from flux.decoder.attempt import parse_attempts
 from flux.decoder.catalog import Catalog, Lookup
 from flux.decoder.committed import Tagged, committed_changes
-from flux.decoder.context import contexts_table, parse_contexts
-from flux.decoder.events import ATTEMPT, BEGIN, COMMIT, CONTEXT, DDL, HEARTBEAT, MARK, TRACK, Events
+from flux.decoder.context import TAG_BYTES_MAX, contexts_table, parse_contexts, parse_tags, with_sessions
+from flux.decoder.events import ATTEMPT, BEGIN, COMMIT, CONTEXT, DDL, HEARTBEAT, MARK, TAG, TRACK, Events
 from flux.decoder.frames import Bools, Ints, Lsns, gather
 from flux.decoder.outcome import Commits, Heartbeat, parse_heartbeat
 from flux.decoder.pending import Pending, Resolved
@@ -203,10 +203,19 @@ class Decoder:
         self, events: Events, span: Spans, fresh_txn: Bools, tally: _Tally
     ) -> tuple[pa.Table, Ints]:
         """Return the contexts that apply here (the open transaction's first) and each event's, or -1."""
-        which = np.flatnonzero(
-            (events.message == CONTEXT) & events.transactional & (span.number >= 0) & fresh_txn
-        )
-        fields, good = parse_contexts([_content(events, event) for event in which.tolist()])
+        tag = events.message == TAG
+        lost = tag & (~events.transactional | (events.content_length > TAG_BYTES_MAX))
+        tally.ignored += int(lost.sum())
+        wanted = (events.message == CONTEXT) & events.transactional | tag & ~lost
+        which = np.flatnonzero(wanted & (span.number >= 0) & fresh_txn)
+        signed, tags = which[~tag[which]], which[tag[which]]
+        fields, good = parse_contexts([_content(events, event) for event in signed.tolist()])
+        if tags.size:
+            which = np.concatenate([signed, tags])
+            order = np.argsort(which)
+            theirs, fit = parse_tags([_content(events, event) for event in tags.tolist()])
+            fields = pa.concat_tables([fields, theirs]).take(pa.array(order))
+            which, good = which[order], np.concatenate([good, fit])[order]
         tally.ignored += int((~good).sum())
         rows = np.flatnonzero(good)
         which = which[good]
@@ -225,12 +234,13 @@ class Decoder:
         newest = np.maximum.accumulate(row)
         owner = np.full(table.num_rows, 0, np.int64)
         owner[first:] = span.number[which]
+        is_tag = np.concatenate([np.zeros(first, np.bool_), tag[which]])
         row = (
             np.where((newest >= 0) & (owner[np.maximum(newest, 0)] == span.number), newest, -1)
             if table.num_rows
             else newest
         )
-        return table.combine_chunks(), row
+        return with_sessions(table, is_tag, owner).combine_chunks(), row
 
     def _tag(
         self, events: Events, span: Spans, wanted: Bools, contexts: pa.Table, context_row: Ints

@@ -16,7 +16,7 @@ NULL, TEXT, UNCHANGED, ABSENT = 0, 1, 2, 3
 BEGIN, COMMIT, INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = (ord(letter) for letter in "BCIUDTM")
 """Kinds of events, named as the plugins name them."""
 
-OTHER, CONTEXT, ATTEMPT, MARK, HEARTBEAT, DDL, TRACK = range(7)
+OTHER, CONTEXT, ATTEMPT, MARK, HEARTBEAT, DDL, TRACK, TAG = range(8)
 """Kinds of messages, by prefix; OTHER is somebody else's."""
 
 PREFIXES = {
@@ -26,6 +26,7 @@ PREFIXES = {
     b"flux.heartbeat": HEARTBEAT,
     b"flux.ddl": DDL,
     b"flux.track": TRACK,
+    b"flux.tag": TAG,
 }
 
 

@@ -1,7 +1,8 @@
 """Messages under our prefixes that are not ours: any role may write a message under any prefix.
 
 The content of each message that Flux's functions write begins with a secret of its database and a space
-(sql/postgres/015_secret.sql). Marks have none: a position that no attempt names means nothing.
+(sql/postgres/015_secret.sql). Marks have none: a position that no attempt names means nothing. Nor have tags,
+which the application writes: a role can tag by them what it changes itself, as it can by its settings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from flux.decoder.events import MARK, OTHER
+from flux.decoder.events import MARK, OTHER, TAG
 from flux.decoder.frames import Bytes, Ints
 
 
@@ -23,7 +24,7 @@ def leave_out_forged(
     if not secret:
         return 0
     opening = f"{secret} ".encode()
-    which = np.flatnonzero((message != OTHER) & (message != MARK))
+    which = np.flatnonzero((message != OTHER) & (message != MARK) & (message != TAG))
     every = np.ndarray((max(buffer.size - len(opening) + 1, 0),), f"S{len(opening)}", buffer, 0, (1,))
     ours = length[which] >= len(opening)
     ours[ours] = every[start[which[ours]]] == opening

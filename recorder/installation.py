@@ -37,14 +37,16 @@ def install(
     body_bytes_max: int = BODY_BYTES_MAX,
     parameters: bool = True,
     mask: Sequence[str] = (),
+    tag_message: bool | None = None,
 ) -> bool:
     """Begin to record in this process; once, early, before database connections are made.
 
     `endpoint` is the intake of `flux up` (else FLUX_OTLP_ENDPOINT), `token` its secret (FLUX_OTLP_TOKEN),
     `service` this application's name (FLUX_SERVICE), `spool` the folder for batches while the daemon is away
     (FLUX_SPOOL; "" for none), `root` where the user's code lies (the working folder), `body_bytes_max`
-    how much of each body is kept (0 for none), `parameters` whether values of SQL parameters are, and
-    `mask` more names of headers and fields whose values must not leave the process.
+    how much of each body is kept (0 for none), `parameters` whether values of SQL parameters are,
+    `mask` more names of headers and fields whose values must not leave the process, and `tag_message` whether
+    tags are written as messages too, for tables tracked with --no-trigger (FLUX_TAG_MESSAGE=on).
 
     True when it records; False with FLUX_RECORDER=off, or when it could not begin: it never raises. A second
     call changes nothing.
@@ -55,7 +57,15 @@ def install(
     with fault.failing_open("install"), _lock:
         if _installed is not None:
             return True
-        settings = settled(service=service, endpoint=endpoint, token=token, spool=spool, root=root, mask=mask)
+        settings = settled(
+            service=service,
+            endpoint=endpoint,
+            token=token,
+            spool=spool,
+            root=root,
+            mask=mask,
+            tag_message=tag_message,
+        )
         life.start(replace(settings, body_bytes_max=max(0, body_bytes_max), parameters=parameters))
         patches = Patches()
         hooks = Hooks({library: _hook(patches, ours) for library, ours in _HOOKS.items()})

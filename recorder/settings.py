@@ -116,6 +116,8 @@ class Settings:
     """Bytes of the spool."""
     spool_files_max: int = SPOOL_FILES_MAX
     """Files of the spool."""
+    tag_message: bool = False
+    """Whether tags are written as messages too, for tables without a trigger."""
     queue_spans_max: int = QUEUE_SPANS_MAX
     """Spans that wait in memory."""
 
@@ -133,6 +135,7 @@ def settled(
     spool: str | os.PathLike[str] | None,
     root: str | os.PathLike[str] | None,
     mask: Sequence[str],
+    tag_message: bool | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Return the settings: arguments before `FLUX_…` variables before defaults.
@@ -153,7 +156,12 @@ def settled(
         root=Path(root).resolve() if root is not None else Path.cwd(),
         masked_headers=frozenset(MASKED_HEADERS) | added,
         masked_fields=frozenset(MASKED_FIELDS) | added,
+        tag_message=_is_on(environment.get("FLUX_TAG_MESSAGE", "")) if tag_message is None else tag_message,
     )
+
+
+def _is_on(text: str) -> bool:
+    return text.strip().lower() in {"on", "1", "true", "yes"}
 
 
 def _file_name(service: str) -> str:

@@ -56,8 +56,12 @@ class Tagging:
         self._known = None
 
 
+def statement(tag: Tag) -> str:
+    """Return the statement that sets such a tag, with its parameters as `$1`, `$2` and so on."""
+    return _statement("tag_message" if len(tag) > 3 else "tag")
+
+
 @cache
-def statement() -> str:
-    """Return the statement that sets a tag, with its parameters as `$1`, `$2`, `$3`."""
-    lines = sql.text("recorder/tag.sql").splitlines()
+def _statement(name: str) -> str:
+    lines = sql.text(f"recorder/{name}.sql").splitlines()
     return "".join(line for line in lines if not line.startswith("--")).strip()

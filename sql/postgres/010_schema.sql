@@ -17,8 +17,17 @@ create table if not exists flux.tracked (
     relation_id   oid primary key,
     rollbacks     boolean not null default false,
     identity_full boolean not null default false,
-    tracked_at    timestamptz not null default pg_catalog.now()
+    tracked_at    timestamptz not null default pg_catalog.now(),
+    tag_trigger   boolean not null default true -- else only messages of the application tag its changes
 );
+-- Of an earlier release. Only where it is missing: it waits for everyone who reads the table.
+do $$
+begin
+    if not exists (select from pg_catalog.pg_attribute a
+                   where a.attrelid = 'flux.tracked'::regclass and a.attname = 'tag_trigger') then
+        alter table flux.tracked add column tag_trigger boolean not null default true;
+    end if;
+end $$;
 
 -- Every relation under a tracked one, itself included: how an attached or detached partition is noticed.
 create table if not exists flux.member (
@@ -34,7 +43,8 @@ create table if not exists flux.made (
     primary key (kind, name)
 );
 
--- all_tables: tables created later are tracked as well; all_rollbacks: with their rolled-back changes.
+-- all_tables: tables created later are tracked as well; all_rollbacks: with their rolled-back changes;
+-- all_tag_triggers: `off` without the trigger that tags.
 create table if not exists flux.setting (
     name  text primary key,
     value text not null

@@ -10,13 +10,34 @@
 -- branches of a CASE that are not taken as well: hence IF around what is rare, assignments instead of
 -- PERFORM (which starts an executor), and no initial values.
 
--- Tag the changes that follow in this transaction. Null means absent.
+-- Tag the changes that follow in this transaction. Null means absent. For the triggers as settings, and where a
+-- table has none, also as the message that an application would write (sql/recorder/tag_message.sql).
 create or replace function flux.tag(request_id text, actor text default null, attributes text default null)
-returns void language sql volatile as $$
-    select pg_catalog.set_config('flux.request_id', coalesce(request_id, ''), true),
-           pg_catalog.set_config('flux.actor', coalesce(actor, ''), true),
-           pg_catalog.set_config('flux.attributes', coalesce(attributes, ''), true);
-$$;
+returns void language plpgsql volatile security definer as $$
+declare
+    content pg_catalog.text;
+    note    pg_catalog.text;
+    lsn     pg_catalog.pg_lsn;
+begin
+    note := pg_catalog.concat(
+        pg_catalog.set_config('flux.request_id', coalesce(request_id, ''), true),
+        pg_catalog.set_config('flux.actor', coalesce(actor, ''), true),
+        pg_catalog.set_config('flux.attributes', coalesce(attributes, ''), true));
+    if pg_catalog.pg_is_in_recovery()
+       or not exists (select from flux.tracked t where not t.tag_trigger)
+       or pg_catalog.has_function_privilege(3577::pg_catalog.oid, 'execute') is not true then
+        return;
+    end if;
+    content := pg_catalog.json_build_object(
+        'request_id', pg_catalog."left"(request_id, 1024),
+        'actor', pg_catalog."left"(actor, 1024),
+        'attributes', pg_catalog."left"(attributes, 65536))::pg_catalog.text;
+    if pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'UTF8'::pg_catalog.name then
+        lsn := pg_catalog.pg_logical_emit_message(true, 'flux.tag', content);
+    else
+        lsn := pg_catalog.pg_logical_emit_message(true, 'flux.tag', flux.utf8(content, true));
+    end if;
+end $$;
 
 -- A message's content in UTF-8, for databases in another encoding. What has no UTF-8 form becomes
 -- '?' when lossy, else the result is null. An exception block is a subtransaction: no write in here.

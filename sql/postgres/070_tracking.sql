@@ -1,7 +1,7 @@
 -- Tracking: triggers, rights and publications of the tracked tables, and the message that says so.
 -- objects: function flux.emit(text, json, boolean); function flux.arm(oid)
--- objects: function flux.disarm_attempts(oid, text, boolean); function flux.permit(oid)
--- objects: function flux.disarm(oid[]); function flux.track(oid, boolean, boolean)
+-- objects: function flux.disarm_tag(oid); function flux.disarm_attempts(oid, text, boolean); function flux.permit(oid)
+-- objects: function flux.disarm(oid[]); function flux.track(oid, boolean, boolean, boolean)
 -- objects: function flux.untrack(oid); function flux.announce(text, text, oid[], oid[], oid[])
 -- objects: function flux.refusal(oid)
 
@@ -29,8 +29,8 @@ returns text language sql stable set search_path = pg_catalog, pg_temp as $$
     where c.oid = relation
 $$;
 
--- Gives every relation under a tracked root what it needs and lacks: statement triggers (they fire only
--- on the relation that a statement names), the attempt trigger (the root's is cloned to partitions; its
+-- Gives every relation under a tracked root what it needs and lacks: statement triggers, where it is to have them
+-- (they fire only on the relation that a statement names), the attempt trigger (the root's is cloned to partitions; its
 -- name has the OID, since attaching fails on a partition that has a trigger of the same name), rights
 -- for the capture role, publication. Takes it from those that left the tree.
 -- All triggers fire for origin sessions only: a row that logical replication applies was written and
@@ -61,8 +61,10 @@ begin
         join pg_catalog.pg_class c on c.oid = m.relation_id
         where m.root_id = root and c.relkind in ('r', 'p') order by c.oid
     loop
-        if not exists (select from pg_catalog.pg_trigger g where g.tgrelid = relation.oid and g.tgname = 'flux_tag'
-                       and g.tgnargs = tracked.rollbacks::int) then
+        if not tracked.tag_trigger then
+            perform flux.disarm_tag(relation.oid);
+        elsif not exists (select from pg_catalog.pg_trigger g where g.tgrelid = relation.oid and g.tgname = 'flux_tag'
+                          and g.tgnargs = tracked.rollbacks::int) then
             execute pg_catalog.format(
                 'create or replace trigger flux_tag before insert or update or delete or truncate on %s '
                 'for each statement execute function flux.tag_statement(%s)',
@@ -90,6 +92,14 @@ begin
     end loop;
     perform flux.permit(root);
     perform flux.publish();
+end $$;
+
+create or replace function flux.disarm_tag(relation oid)
+returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (select from pg_catalog.pg_trigger g where g.tgrelid = relation and g.tgname = 'flux_tag') then
+        execute pg_catalog.format('drop trigger flux_tag on %s', relation::regclass);
+    end if;
 end $$;
 
 -- Drops the attempt triggers of a relation but the named one and, if asked to, the one for TRUNCATE.
@@ -141,9 +151,7 @@ begin
         left join flux.made s on s.kind = 'select' and s.name = c.oid::text
         where c.oid = any (relations) order by c.relispartition, c.oid
     loop
-        if exists (select from pg_catalog.pg_trigger g where g.tgrelid = relation.oid and g.tgname = 'flux_tag') then
-            execute pg_catalog.format('drop trigger flux_tag on %s', relation.name);
-        end if;
+        perform flux.disarm_tag(relation.oid);
         perform flux.disarm_attempts(relation.oid, null, false);
         if relation.identity in ('d', 'n')
            and exists (select from pg_catalog.pg_class c where c.oid = relation.oid and c.relreplident = 'f') then
@@ -159,7 +167,9 @@ begin
 end $$;
 
 -- Tracks one table, or changes how; returns whether it was not tracked before. Call flux.announce after it.
-create or replace function flux.track(relation oid, rollbacks boolean, identity_full boolean)
+-- Rolled-back changes are told with what the tag's trigger leaves behind, so they have it whatever is asked.
+drop function if exists flux.track(oid, boolean, boolean);
+create or replace function flux.track(relation oid, rollbacks boolean, identity_full boolean, tag_trigger boolean)
 returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     is_new boolean := not exists (select from flux.tracked t where t.relation_id = relation);
@@ -167,9 +177,9 @@ declare
 begin
     -- The event triggers need not follow what is done here.
     perform pg_catalog.set_config('flux.busy', 'on', true);
-    insert into flux.tracked as t (relation_id, rollbacks, identity_full)
-    values (relation, track.rollbacks, track.identity_full)
-    on conflict (relation_id) do update set rollbacks = excluded.rollbacks,
+    insert into flux.tracked as t (relation_id, rollbacks, identity_full, tag_trigger)
+    values (relation, track.rollbacks, track.identity_full, track.tag_trigger or track.rollbacks)
+    on conflict (relation_id) do update set rollbacks = excluded.rollbacks, tag_trigger = excluded.tag_trigger,
         identity_full = t.identity_full or excluded.identity_full;
     perform flux.arm(relation);
     perform pg_catalog.set_config('flux.busy', busy, true);
@@ -212,9 +222,10 @@ end $$;
 revoke execute on function flux.emit(text, json, boolean) from public;
 revoke execute on function flux.refusal(oid) from public;
 revoke execute on function flux.arm(oid) from public;
+revoke execute on function flux.disarm_tag(oid) from public;
 revoke execute on function flux.disarm_attempts(oid, text, boolean) from public;
 revoke execute on function flux.permit(oid) from public;
 revoke execute on function flux.disarm(oid[]) from public;
-revoke execute on function flux.track(oid, boolean, boolean) from public;
+revoke execute on function flux.track(oid, boolean, boolean, boolean) from public;
 revoke execute on function flux.untrack(oid) from public;
 revoke execute on function flux.announce(text, text, oid[], oid[], oid[]) from public;

@@ -64,7 +64,8 @@ begin
                     select from pg_catalog.pg_depend d where d.objid = relation and d.deptype = 'e') then
                     select resync || array_agg(m.root_id) into resync from flux.member m where m.relation_id = relation;
                     perform flux.disarm(array[relation]);
-                    perform flux.track(relation, (select s.value = 'on' from flux.setting s where s.name = 'all_rollbacks'), false);
+                    perform flux.track(relation, (select s.value = 'on' from flux.setting s where s.name = 'all_rollbacks'), false,
+                        not exists (select from flux.setting s where s.name = 'all_tag_triggers' and s.value = 'off'));
                     if tg_tag <> 'CREATE TABLE' then
                         resync := resync || relation;
                     end if;

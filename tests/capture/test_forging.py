@@ -220,3 +220,35 @@ def answer(connection: psycopg.Connection[Any], query: str) -> str:
             return str(connection.execute(query).fetchall())
     except psycopg.Error as error:
         return str(error)
+
+
+@EVERY
+def test_a_tag_is_for_its_own_transaction_and_hides_nobody(forged_rig: Rig) -> None:
+    """Any role may tag what it changes itself. Who it is, the trigger says."""
+    rig = forged_rig
+    rig.once()
+    said = {"request_id": "r1", "actor": "admin", "db_user": "postgres", "backend_pid": 1, "xid": "5"}
+    with rig.database.connect() as honest, rig.database.connect(user="forger") as forger:
+        honest.execute("begin; select flux.tag('honest'); update safe set name = 'two' where id = 1")
+        forger.execute("begin; update item set price = price + 5 where id = 1")
+        emit(forger, "flux.tag", json.dumps(said), transactional=True)
+        emit(forger, "flux.tag", json.dumps(said), transactional=False)
+        emit(forger, "flux.tag", json.dumps({**said, "actor": "x" * (1 << 20)}), transactional=True)
+        emit(forger, "flux.tag", "null", transactional=True)
+        forger.execute("update item set price = price + 5 where id = 1; commit")
+        honest.execute("update safe set name = 'three' where id = 1; commit")
+    assert once(rig)["ignored_messages"] == 3
+    with rig.asking():
+        rig.check("public.item")
+        rig.check("public.safe")
+        found = rig.ask("""
+            select x.request_id, x.actor, x.db_user, x.backend_pid = 1, x.statement is null
+            from changes c join contexts x using (context_id, source) where c.op = 'update'
+            order by c.relation, c.lsn
+        """)
+    assert found == [
+        (None, None, "forger", False, False),
+        ("r1", "admin", "forger", False, True),
+        ("honest", None, "postgres", False, False),
+        ("honest", None, "postgres", False, False),
+    ]

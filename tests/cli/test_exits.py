@@ -65,6 +65,7 @@ USERS = ["state", "history", "users"]
         (2, ["sql", "--file", "/nowhere/at/all"]),
         (2, ["track"]),
         (2, ["track", "users", "--all"]),
+        (2, ["track", "users", "--rollbacks", "--no-trigger"]),
         (2, ["init", "--dsn", "postgresql://u:pa@ss@h/d"]),
         (2, ["config", "show", "--dsn", "host"]),
         (2, ["status", "--source", "nobody"]),

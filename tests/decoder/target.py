@@ -34,7 +34,7 @@ TRUNCATES = {"pgoutput": b"T", "wal2json": b'{"action":"T"'}
 
 KINDS = tuple(
     (f"flux.{name}", transactional)
-    for name in ("attempt", "context", "heartbeat", "ddl", "mark", "track")
+    for name in ("attempt", "context", "heartbeat", "ddl", "mark", "track", "tag")
     for transactional in (False, True)
 )
 """By second byte: prefix of the message, and whether it waits for a commit."""

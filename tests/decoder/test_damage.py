@@ -186,6 +186,7 @@ OURS = {
     "mark": b"",
 }
 OURS["track"] = OURS["ddl"]
+OURS["tag"] = OURS["context"]
 
 
 def test_messages_of_ours_with_other_bytes() -> None:

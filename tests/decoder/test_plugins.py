@@ -86,15 +86,25 @@ def tags(draw: st.DrawFn) -> Message:
         "actor": draw(st.none() | TEXT),
         "attributes": draw(st.none() | st.sampled_from(['{"a":1,"b":"x","c":null}', "nonsense", ""])),
         "application_name": "psql",
-        "db_user": "alice",
+        "db_user": draw(st.sampled_from(["alice", "bob"])),
         "client_addr": None,
         "backend_pid": 7,
         "statement": draw(TEXT),
     }
-    return Message("flux.context", json.dumps(content, ensure_ascii=draw(st.booleans())))
+    # A tag says the same, as far as it may.
+    prefix = draw(st.sampled_from(["flux.context", "flux.tag"]))
+    return Message(prefix, json.dumps(content, ensure_ascii=draw(st.booleans())))
 
 
-ITEM = st.one_of(changes(), changes(), tags(), st.just(Message("other.tool", 'x"\\y')))
+NO_TAG = st.sampled_from(
+    [
+        *("", "null", "5", "[]", "{}{}", '{} "x"', '{"a":', '{"request_id":"x"}\n{"request_id":"y"}'),
+        *('{"request_id":7}', '{"attributes":[1]}', '{"request_id":"' + "x" * (1 << 20) + '"}'),
+    ]
+).map(lambda content: Message("flux.tag", content))
+
+
+ITEM = st.one_of(changes(), changes(), tags(), NO_TAG, st.just(Message("other.tool", 'x"\\y')))
 LOG = st.lists(st.lists(ITEM, max_size=6).map(tuple), min_size=1, max_size=5)
 CUTS = st.lists(st.integers(1, 5), max_size=60)
 
@@ -112,6 +122,8 @@ def expected(log: list[Transaction], streams: Streams) -> list[dict[str, Any]]:
             if isinstance(item, Message):
                 if item.prefix == "flux.context":
                     tag = json.loads(item.content)
+                elif item.prefix == "flux.tag" and (said := said_by(item.content)) is not None:
+                    tag = {"db_user": tag.get("db_user"), **said}
                 continue
             _, lsn = next(by_change)
             new, old = item.new, item.old
@@ -134,10 +146,29 @@ def expected(log: list[Transaction], streams: Streams) -> list[dict[str, Any]]:
                     "request_id": tag.get("request_id") or None,
                     "actor": tag.get("actor") or None,
                     "tagged": bool(tag),
+                    "db_user": tag.get("db_user"),
+                    "statement": tag.get("statement"),
                 }
             )
             seq += 1
     return found
+
+
+def said_by(content: str) -> dict[str, str | None] | None:
+    """Return what the content of a tag says; None when it is malformed."""
+    if len(content.encode()) > 1 << 20:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    names = {"request_id": 1024, "actor": 1024, "attributes": 65_536}
+    said = {name: value.get(name) for name in names}
+    if not all(text is None or isinstance(text, str) for text in said.values()):
+        return None
+    return {name: text and text[: names[name]] for name, text in said.items()}
 
 
 def ordered(relation: Relation, row: dict[str, object]) -> list[tuple[str, object]]:
@@ -185,11 +216,16 @@ def test_a_log_decodes_to_its_changes_however_it_is_cut(
     for row in got:
         assert row["context_id"] is None or row["context_id"] in contexts
         row["tagged"] = row["context_id"] is not None
+        context = contexts.get(row["context_id"], {})
+        row |= {name: context.get(name) for name in ("db_user", "statement")}
     assert [{name: row[name] for name in wanted[0]} for row in got] == wanted if wanted else not got
     counts = {row["xid"]: row["change_count"] for row in table(batches, "transactions")}
     assert counts == {t.xid: n for t in log if (n := sum(isinstance(item, Change) for item in t.items))}
     assert batches[-1].confirm_lsn == streams.lsn == batches[-1].position.end_lsn
     assert not batches[-1].open_transaction
+    written = [item for each in items for item in each if isinstance(item, Message)]
+    malformed = [item for item in written if item.prefix == "flux.tag" and said_by(item.content) is None]
+    assert sum(batch.ignored_messages for batch in batches) == len(malformed)
 
 
 @pytest.mark.property

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from capture.rig import make_rig
+from flux.capture import tracking
 from flux.cli.main import EXITS, tree
 from flux.cli.reference import leaves
 from servers.fixtures import on
@@ -122,6 +124,20 @@ def test_every_form_of_the_tag_is_sql(database: Database) -> None:
         for statement in statements:
             bound = re.sub(r"\$\d|%s|\?", "'text'", statement)
             connection.execute(bound)
+
+
+@on((15, "pgoutput"))
+def test_the_message_tags_a_table_without_trigger(database: Database, tmp_path: Path) -> None:
+    (statement,) = re.findall(r"^select set_config.*pg_logical_emit_message.*$", TAGS, re.MULTILINE)
+    with database.connect() as connection:
+        connection.execute("create table orders (id int primary key)")
+        rig = make_rig(database, tmp_path, "orders")
+        tracking.track(connection, ["orders"], tag_trigger=False)
+        rig.once()
+        bound = statement.replace("$1", "'550e8400'")
+        connection.execute(f"begin; {bound}; insert into orders values (1); commit")
+    rig.once()
+    assert rig.ask("select request_id from changes where op = 'insert'") == [("550e8400",)]
 
 
 @on((15, "pgoutput"))

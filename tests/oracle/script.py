@@ -5,7 +5,7 @@ The text of a case is SQL; a line that begins with `@` says how what follows is 
     @ b                 statements in session b (a without a name), autocommit unless they say BEGIN
     @ b fails 23505     the one statement that follows ends with this SQLSTATE
     @ b copy            the first line is COPY … FROM STDIN, the others are its data
-    @ track t [rollbacks] [identity_full]     what `flux track` does
+    @ track t [rollbacks] [identity_full] [no_trigger]     what `flux track` does
     @ untrack t
     @ reconnect b       a new connection for session b
 
@@ -45,6 +45,7 @@ class Case:
     """Names as SQL has them."""
     rollbacks: bool = True
     identity_full: bool = False
+    tag_trigger: bool = True
     expect: str | None = None
     """Every change of the case, in order, one a line: see `line_of`."""
     unseen: tuple[str, ...] = ()
@@ -137,7 +138,11 @@ class Stage:
                 connection.execute(statement)
             if case.track:
                 tracking.track(
-                    connection, case.track, rollbacks=case.rollbacks, identity_full=case.identity_full
+                    connection,
+                    case.track,
+                    rollbacks=case.rollbacks,
+                    identity_full=case.identity_full,
+                    tag_trigger=case.tag_trigger,
                 )
 
     def play(self, case: Case) -> Played:
@@ -199,6 +204,7 @@ class Stage:
                     [name],
                     rollbacks="rollbacks" in options,
                     identity_full="identity_full" in options,
+                    tag_trigger="no_trigger" not in options,
                 )
             else:
                 tracking.untrack(connection, [name])

@@ -125,6 +125,12 @@ def test_init_is_repeatable_and_upgrades_in_place(database: Database) -> None:
             " as $$ begin return null; end $$"
         )
         connection.execute("drop trigger flux_tag on users")
+        # As it was before tables could do without a trigger.
+        connection.execute("alter table flux.tracked drop column tag_trigger")
+        connection.execute("drop function flux.track(oid, boolean, boolean, boolean)")
+        connection.execute(
+            "create function flux.track(oid, boolean, boolean) returns boolean language sql as 'select true'"
+        )
         assert install.init(connection).was_installed
         assert catalog(connection) == before
         row = connection.execute(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flux.capture import source, tracking
+from flux.capture import doctor, source, tracking
 from flux.model.errors import SourceError, UsageError
 from postgres.stream import Change, Message, Source, attempts
 from servers import Database, on
@@ -196,10 +196,74 @@ def test_no_other_role_reaches_the_machinery(new_source: Callable[..., Source]) 
         connection.execute("select flux.tag('r', 'a', '{}')")
         for statement in (
             "select flux.heartbeat('x')",
-            "select flux.track('users'::regclass, true, false)",
+            "select flux.track('users'::regclass, true, false, true)",
             "select flux.describe('{1}')",
             "create temp table t (); create trigger t after insert on t execute function flux.attempt()",
             "select * from flux.tracked",
         ):
             with pytest.raises(Exception, match="permission denied"):
                 connection.execute(statement)
+
+
+def tag_triggers(source_: Source) -> list[str]:
+    rows = source_.connection.execute(
+        "select tgrelid::regclass::text from pg_trigger where tgname = 'flux_tag' order by 1"
+    )
+    return [name for (name,) in rows]
+
+
+@TWO
+def test_a_table_without_trigger(new_source: Callable[..., Source]) -> None:
+    source_ = new_source(
+        USERS,
+        "create table events (id int primary key) partition by range (id)",
+        "create table events_1 partition of events for values from (0) to (10)",
+    )
+    source_.track("users", "events", rollbacks=False, tag_trigger=False)
+    source_.connection.execute("create table events_2 partition of events for values from (10) to (20)")
+    assert tag_triggers(source_) == []
+    assert [finding for finding in doctor.examine(source_.connection) if finding.level == "fault"] == []
+    bare = next(finding for finding in doctor.examine(source_.connection) if finding.name == "triggers")
+    assert "none, by choice: public.events, public.events_1, public.events_2, public.users" in bare.what
+    source_.track("events", rollbacks=False)
+    assert tag_triggers(source_) == ["events", "events_1", "events_2"]
+    source_.track("events", rollbacks=True)
+    source_.track("events", rollbacks=False, tag_trigger=False)
+    assert tag_triggers(source_) == []
+    rows = source_.connection.execute("select count(*) from pg_trigger where tgname like '%flux%'").fetchall()
+    assert rows == [(0,)]
+    source_.track("users", rollbacks=True, tag_trigger=False)
+    assert tag_triggers(source_) == ["users"], "what is rolled back needs it"
+
+
+@TWO
+def test_all_tables_without_triggers(new_source: Callable[..., Source]) -> None:
+    source_ = new_source(USERS)
+    source_.track(all_tables=True, rollbacks=False, tag_trigger=False)
+    source_.connection.execute("create table later (id int primary key)")
+    assert tag_triggers(source_) == []
+    source_.track(all_tables=True, rollbacks=False)
+    source_.connection.execute("create table latest (id int primary key)")
+    assert tag_triggers(source_) == ["later", "latest", "users"]
+
+
+@TWO
+def test_the_tag_function_writes_a_message_where_a_table_has_no_trigger(
+    new_source: Callable[..., Source],
+) -> None:
+    source_ = new_source(USERS, "create table orders (id int primary key)", "create role writer login")
+    source_.connection.execute("grant insert on users, orders to writer")
+    source_.track("users", rollbacks=False)
+    source_.listen()
+    with source_.database.connect(user="writer") as writer:
+        writer.execute("begin; select flux.tag('r1', 'anna'); insert into users values (1); commit")
+        source_.track("orders", rollbacks=False, tag_trigger=False)
+        writer.execute("begin; select flux.tag('r2', 'anna', '{}'); insert into orders values (1); commit")
+        writer.execute("begin; select flux.tag(null); insert into orders values (2); commit")
+    said = [
+        event.json for event in source_.events() if isinstance(event, Message) and event.prefix == "flux.tag"
+    ]
+    assert said == [
+        {"request_id": "r2", "actor": "anna", "attributes": "{}"},
+        {"request_id": None, "actor": None, "attributes": None},
+    ]

@@ -119,6 +119,48 @@ CASES = (
         # wal2json cuts a message's content at a zero byte, or prints bytes that are no UTF-8.
     ),
     Case(
+        "tag_by_message",
+        # Without a trigger only messages say who it was; another table has its trigger all the same.
+        setup=_T + "create table u (id int primary key);",
+        track=("t",),
+        rollbacks=False,
+        tag_trigger=False,
+        steps="""
+            update t set v = 'nobody' where id = 1;
+            begin; select pg_logical_emit_message(true, 'flux.tag', '{"request_id": "r1", "actor": "ann", "attributes": "{\\"a\\": 1}"}');
+            update t set v = '1' where id = 1; savepoint s;
+            select pg_logical_emit_message(true, 'flux.tag', '{"request_id": "gone"}'); rollback to s;
+            update t set v = '2' where id = 1;
+            select pg_logical_emit_message(true, 'flux.tag', '{"request_id": "r2", "attributes": {"é": [1, "😀"]}}');
+            update t set v = '3' where id = 2;
+            select pg_logical_emit_message(true, 'flux.tag', '{"request_id": 1}'); update t set v = '4' where id = 2; commit;
+            select pg_logical_emit_message(true, 'flux.tag', '{"request_id": "alone"}');
+            update t set v = '5' where id = 1;
+            begin; select flux.tag('r3', 'é', '{"k": "v"}'); delete from t where id = 2; truncate t; commit;
+            begin; select flux.tag('r4'); insert into t values (9, 'x'); rollback;
+            @ track u
+            begin; select flux.tag('r5'); insert into u values (2); insert into t values (5, 'y'); commit;
+            @ track t
+            begin; select flux.tag('r6'); update t set v = '6'; commit;
+            @ track t no_trigger
+            insert into t values (6, 'z');
+        """,
+        expect="""
+            t update 1
+            t update 1 req=r1
+            t update 1 req=r1
+            t update 2 req=r2
+            t update 2 req=r2
+            t update 1
+            t delete 2 req=r3
+            t truncate - req=r3
+            u insert 2 req=r5
+            t insert 5 req=r5
+            t update 5 req=r6
+            t insert 6
+        """,
+    ),
+    Case(
         "tag_roles",
         setup=_T
         + """
