@@ -6,18 +6,21 @@ new ones; only then the catalog is told, in one short transaction between two co
 (`Catalog.replace`). So the stream never waits for a sort, and a merge that is broken off leaves at most
 files that no catalog names.
 
-Compaction goes in tiers by the size of runs: a row is rewritten a handful of times in its life. Changes are
-sorted by row, part by part of the order, so that no sort is larger than memory; the rest stays in its order.
+Compaction goes in tiers by the size of runs: a row is rewritten once or twice in each. Changes are sorted by
+row, part by part of the order, so that no sort is larger than memory; the rest stays in its order. A large
+merge takes minutes: between two parts of it the small ones that came meanwhile are done.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,19 +35,26 @@ from flux.ledger.datafile import DataFile
 from flux.ledger.durability import DataFiles
 from flux.ledger.engine import identifier, literal, literals
 
-TIERS: tuple[tuple[int, int], ...] = ((1 << 20, 16), (16 << 20, 12), (200 << 20, 10))
-"""(bytes, count): runs below that size are merged once there are that many above the tier before. A file that
-a commit brought counts as a run."""
-MERGED_BYTES_MAX = 256 << 20
-"""Of what becomes one run."""
+TIERS: tuple[tuple[int, int], ...] = (
+    *((1 << 20, 16), (16 << 20, 12), (200 << 20, 10)),
+    *((2_000 << 20, 10), (20_000 << 20, 10), (200_000 << 20, 10)),
+)
+"""(bytes, count): runs below that size are merged once there are that many above the tier before. All of
+them: one that was left out would be merged with the next commit's file, and with the one after that. A file
+that a commit brought counts as a run."""
+LARGE_BYTES = 256 << 20
+"""A merge of more is large: small ones do not wait for it, and it needs room on the disk."""
+FREE_BYTES_FACTOR = 2
+"""A large merge begins where so many times its bytes are free: what it replaces goes later."""
 BRIEF_SLACK, BRIEF_SIZE = 4, 4
 """Who waits for a merge has so many times as many small runs before one, and merges so many times the bytes
 below which a run is small: 4 MiB of each table's smallest, in a second or two."""
 FILE_BYTES = {"changes": 2 << 20, "contexts": 256 << 10}
 """Of each file of a run; runs of other tables are one file. A question looks at the bounds of every row group
 of the files that it reads, so they are few; a scan of everything opens all files."""
-FILES_MAX = 64
-"""Of a run, about: those of a large one are larger."""
+FILES = 64
+"""Of a run, once its files reach FILE_BYTES. A larger one has more of them and larger ones, both by the
+square root: a question reads a file of each run, and the catalog names all of them."""
 MEMORY_MAX = "128MB"
 """Of the DuckDB that merges."""
 PART_BYTES = 96 << 20
@@ -52,6 +62,8 @@ PART_BYTES = 96 << 20
 PARTS_FINER = 4
 """When a part is larger than memory after all, the merge begins again with parts so many times smaller."""
 PART_BYTES_MIN = 1 << 20
+CHUNK_BYTES = 16 << 20
+"""Of the files that are read together where nothing is sorted."""
 GROUP_ROWS = {"changes": 4_096, "contexts": 2_048}
 """Rows of a row group where it is not `datafile.GROUP_ROWS`. A question reads whole groups: the changes of a
 row lie in one group of a run, their contexts each in another."""
@@ -82,6 +94,16 @@ class Merge:
     table: str
     files: tuple[StoredFile, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes so long that others are done meanwhile."""
+        return self.size > LARGE_BYTES
+
 
 def due(
     files: Mapping[str, Sequence[StoredFile]],
@@ -89,45 +111,67 @@ def due(
     brief: bool = False,
     force: bool = False,
     without: Collection[str] = (),
+    bytes_free: float = math.inf,
 ) -> list[Merge]:
-    """Return what it is time to merge, at most one merge of each table; with `force` whatever can be.
+    """Return what it is time to merge, at most one merge of each table; with `force` whatever is worth it.
 
     `brief` waits for BRIEF_SLACK times as many files, and then takes few of them. `without` are paths of
-    files that are left alone.
+    files that are left alone, `bytes_free` is what the disk has room for.
     """
     merges = []
-    slack = BRIEF_SLACK if brief else 1
     for table, every in files.items():
-        bytes_min = 0
         runs = _runs(file for file in every if file.path not in without)
-        for bytes_max, count_min in TIERS:
-            small = [run for run in runs if run.size < bytes_max]
-            # Counted without the lower tiers: a few tiny runs are no reason to write a large one again.
-            count = len(small) if force else sum(1 for run in small if run.size >= bytes_min)
-            bytes_min = bytes_max
-            if count < (2 if force else count_min * slack):
-                continue
-            chosen: list[_Run] = []
-            total = 0
-            total_max = min(MERGED_BYTES_MAX, BRIEF_SIZE * bytes_max) if brief else MERGED_BYTES_MAX
-            for run in small:
-                if total + run.size > total_max:
-                    if len(chosen) > 1:
-                        break
-                    # Too large to be merged with its neighbour.
-                    chosen, total = [], 0
-                chosen.append(run)
-                total += run.size
-            if len(chosen) > 1:
-                merges.append(Merge(table, tuple(file for run in chosen for file in run.files)))
-                # A larger tier would only see the files that this one is about to make.
-                break
+        chosen = _of_all(runs) if force else _of_a_tier(runs, brief=brief)
+        merge = Merge(table, tuple(file for run in chosen for file in run.files))
+        if len(chosen) > 1 and not (merge.is_large and FREE_BYTES_FACTOR * merge.size > bytes_free):
+            merges.append(merge)
     return merges
 
 
 class _Run(NamedTuple):
     files: list[StoredFile]
     size: int
+
+
+def _of_a_tier(runs: list[_Run], *, brief: bool) -> list[_Run]:
+    """Return the runs of the first tier that has enough of them."""
+    bytes_min = 0
+    for bytes_max, count_min in TIERS:
+        small = [run for run in runs if run.size < bytes_max]
+        # Counted without the lower tiers: a few tiny runs are no reason to write a large one again.
+        count = sum(1 for run in small if run.size >= bytes_min)
+        bytes_min = bytes_max
+        if count >= count_min * (BRIEF_SLACK if brief else 1):
+            # A larger tier would only see the files that this one is about to make.
+            return _few(small, min(LARGE_BYTES, BRIEF_SIZE * bytes_max)) if brief else small
+    return []
+
+
+def _few(runs: list[_Run], bytes_max: int) -> list[_Run]:
+    """Return runs from the first on, as many as there is time for."""
+    chosen: list[_Run] = []
+    for run in runs:
+        if sum(one.size for one in chosen) + run.size > bytes_max:
+            if len(chosen) > 1:
+                break
+            # Too large to be merged with its neighbour.
+            chosen = []
+        chosen.append(run)
+    return chosen
+
+
+def _of_all(runs: list[_Run]) -> list[_Run]:
+    """Return as many runs, from the smallest on, as merging them is worth writing the largest of them again.
+
+    It is where the others are as much as that one; what is not large is written again in any case.
+    """
+    by_size = sorted(runs, key=lambda run: run.size)
+    totals = list(accumulate(run.size for run in by_size))
+    for count in range(len(runs), 1, -1):
+        if totals[count - 1] <= LARGE_BYTES or by_size[count - 1].size <= totals[count - 2]:
+            numbers = {run.files[0].number for run in by_size[:count]}
+            return [run for run in runs if run.files[0].number in numbers]
+    return []
 
 
 def _runs(files: Iterable[StoredFile]) -> list[_Run]:
@@ -151,6 +195,7 @@ class Compactor:
         self._engine: duckdb.DuckDBPyConnection | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._under_way: list[tuple[Merge, Future[list[DataFile]]]] = []
+        self._waiting: deque[tuple[Merge, Future[list[DataFile]]]] = deque()
         self._is_closed = threading.Event()
         self.too_large: set[str] = set()
         """Files with values that memory cannot hold while they are merged: they stay as they are."""
@@ -160,17 +205,33 @@ class Compactor:
         """Whether a merge is under way."""
         return bool(self._under_way)
 
+    @property
+    def held(self) -> set[str]:
+        """Paths of the files that are being merged, or cannot be."""
+        return self.too_large.union(file.path for merge, _ in self._under_way for file in merge.files)
+
+    def takes(self, *, large: bool) -> bool:
+        """Whether a merge of that kind can begin: the ones before it are taken in."""
+        return all(merge.is_large != large for merge, _ in self._under_way)
+
     def start(self, merges: Iterable[Merge]) -> None:
         """Begin these merges."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="flux-compact")
-        self._under_way += [(merge, self._thread.submit(self._merge, merge)) for merge in merges]
+        for merge in merges:
+            begun = merge, Future[list[DataFile]]()
+            self._under_way.append(begun)
+            self._waiting.append(begun)
+            self._thread.submit(self._work)
 
     def finished(self, *, wait: bool = False) -> list[tuple[Merge, list[DataFile]]]:
         """Return the merges that are done, their files durable; raise what prevented one."""
         done = []
-        while self._under_way and (wait or self._under_way[0][1].done()):
-            merge, made = self._under_way.pop(0)
+        for begun in list(self._under_way):
+            merge, made = begun
+            if not (wait or made.done()):
+                continue
+            self._under_way.remove(begun)
             try:
                 done.append((merge, made.result()))
             except duckdb.OutOfMemoryException:
@@ -192,11 +253,19 @@ class Compactor:
         if self._engine is not None:
             self._engine.close()
 
+    def _work(self) -> None:
+        """Do the merges that wait; in the thread, and again between two parts of a large one."""
+        while self._waiting:
+            merge, made = self._waiting.popleft()
+            try:
+                made.set_result(self._merge(merge))
+            except BaseException as error:  # noqa: BLE001 (`finished` raises it)
+                made.set_exception(error)
+
     def _merge(self, merge: Merge) -> list[DataFile]:
         if self._engine is None:
             self._engine = engine.open_bare(threads=THREADS, memory_max=MEMORY_MAX)
-        if self._is_closed.is_set():
-            raise duckdb.InterruptException("the writer is closed")
+        self._go_on()
         # What decoding gave back and Arrow keeps would stand beside what the sort takes.
         pa.default_memory_pool().release_unused()
         part_bytes = PART_BYTES
@@ -207,6 +276,10 @@ class Compactor:
                 part_bytes //= PARTS_FINER
                 if merge.table != "changes" or part_bytes < PART_BYTES_MIN:
                     raise
+
+    def _go_on(self) -> None:
+        if self._is_closed.is_set():
+            raise duckdb.InterruptException("the writer is closed")
 
     def _write(self, engine: duckdb.DuckDBPyConnection, merge: Merge, part_bytes: int) -> list[DataFile]:
         """Write the rows of a merge as durable files; leave nothing behind when it fails."""
@@ -222,6 +295,9 @@ class Compactor:
                 with ExitStack() as one:
                     writer = None
                     for statement in self._statements(engine, merge, folder, part_bytes):
+                        self._go_on()
+                        if merge.is_large:
+                            self._work()
                         for group in _groups(engine, statement, group_rows):
                             if writer is None or paths[-1].stat().st_size >= file_bytes:
                                 one.close()
@@ -242,38 +318,90 @@ class Compactor:
 
     def _statements(
         self, engine: duckdb.DuckDBPyConnection, merge: Merge, folder: Path, part_bytes: int
-    ) -> list[str]:
-        """Return the statements whose rows, one after the other, are those of the run."""
-        whole = [file for file in merge.files if file.partial_max is None]
-        merged = [file for file in merge.files if file.partial_max is not None]
-        readings = []
-        if whole:
-            text = sql.text("ledger/upkeep/reading.sql")
-            versions = str([file.version for file in whole])
-            readings.append(
-                text.format(files=literals(folder / file.path for file in whole), versions=versions)
-            )
-        if merged:
-            text = sql.text("ledger/upkeep/reading_merged.sql")
-            readings.append(text.format(files=literals(folder / file.path for file in merged)))
-        words = {
-            "columns": ", ".join(map(identifier, self._catalog.columns(merge.table))),
-            "reading": " union all by name ".join(readings),
-        }
+    ) -> Iterator[str]:
+        """Yield the statements whose rows, one after the other, are those of the run."""
+        columns = ", ".join(map(identifier, self._catalog.columns(merge.table)))
         if merge.table != "changes":
-            return [sql.text("ledger/upkeep/merged.sql").format(**words)]
-        size = sum(_size_in_memory(folder / file.path) for file in merge.files)
-        places = _places(engine, words["reading"], math.ceil(size / part_bytes))
+            text = sql.text("ledger/upkeep/merged.sql")
+            for chunk in _chunks(merge.files):
+                yield text.format(columns=columns, reading=_reading(folder, chunk))
+            return
+        sources = [_source(folder / file.path, file) for file in merge.files]
+        count = math.ceil(sum(source.memory for source in sources) / part_bytes)
+        places = _places(engine, _reading(folder, merge.files), count)
         text = sql.text("ledger/upkeep/merged_part.sql")
-        parts = zip([_FIRST, *places], [*places, None], strict=True)
-        return [text.format(**words, **_between(low, high)) for low, high in parts]
+        for low, high in zip([_FIRST, *places], [*places, None], strict=True):
+            files = [source.file for source in sources if source.may_hold(low, high)]
+            yield text.format(columns=columns, reading=_reading(folder, files), **_between(low, high))
 
 
 def _file_bytes(merge: Merge) -> float:
     """Return how large a file of the run becomes before the next one begins."""
-    if merge.table not in FILE_BYTES:
+    least = FILE_BYTES.get(merge.table)
+    if least is None:
         return math.inf
-    return max(FILE_BYTES[merge.table], sum(file.size for file in merge.files) // FILES_MAX)
+    return least * max(1.0, math.sqrt(merge.size / (FILES * least)))
+
+
+def _chunks(files: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
+    """Yield files, in their order, so many as are read together."""
+    chunk: list[StoredFile] = []
+    for file in files:
+        if chunk and sum(one.size for one in chunk) + file.size > CHUNK_BYTES:
+            yield chunk
+            chunk = []
+        chunk.append(file)
+    yield chunk
+
+
+def _reading(folder: Path, files: Sequence[StoredFile]) -> str:
+    """Return what reads the rows of files, each with the version that brought it."""
+    whole = [file for file in files if file.partial_max is None]
+    merged = [file for file in files if file.partial_max is not None]
+    readings = []
+    if whole:
+        text = sql.text("ledger/upkeep/reading.sql")
+        versions = str([file.version for file in whole])
+        readings.append(text.format(files=literals(folder / file.path for file in whole), versions=versions))
+    if merged:
+        text = sql.text("ledger/upkeep/reading_merged.sql")
+        readings.append(text.format(files=literals(folder / file.path for file in merged)))
+    return " union all by name ".join(readings)
+
+
+class _Source(NamedTuple):
+    """A file of changes that is to be merged."""
+
+    file: StoredFile
+    memory: int
+    """About how many bytes its rows take in DuckDB."""
+    low: tuple[str, str]
+    """Relation and key: no row is before that."""
+    high: tuple[str, str | None] | None
+    """No row is after that; None: of the relation, or at all, anything may be in it."""
+
+    def may_hold(self, low: Place, high: Place | None) -> bool:
+        """Whether rows from `low` up to `high` may be in it."""
+        if high is not None and self.low > high[:2]:
+            return False
+        if self.high is None:
+            return True
+        relation, key = self.high
+        return relation > low.relation or (relation == low.relation and (key is None or key >= low.key))
+
+
+def _source(path: Path, file: StoredFile) -> _Source:
+    footer = parquet.read_metadata(path)
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(footer.num_columns)]
+    memory = sum(chunk.total_uncompressed_size + VALUE_BYTES * chunk.num_values for chunk in chunks)
+    bounds = datafile.bounds_of(footer)
+    relation, key = bounds["relation"], bounds["key"]
+    if relation.low is None or relation.high is None:
+        return _Source(file, memory, ("", ""), None)
+    if relation.low != relation.high or key.low is None or key.high is None or key.null_count:
+        return _Source(file, memory, (relation.low, ""), (relation.high, None))
+    return _Source(file, memory, (relation.low, key.low), (relation.high, key.high))
 
 
 def _groups(engine: duckdb.DuckDBPyConnection, statement: str, rows: int) -> Iterator[pa.RecordBatch]:
@@ -285,14 +413,6 @@ def _groups(engine: duckdb.DuckDBPyConnection, statement: str, rows: int) -> Ite
         if "Out of Memory" in str(error):
             raise duckdb.OutOfMemoryException("a value larger than the memory of a merge") from error
         raise
-
-
-def _size_in_memory(file: Path) -> int:
-    """Return about how many bytes a file's rows take in DuckDB."""
-    footer = parquet.read_metadata(file)
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    chunks = [group.column(number) for group in groups for number in range(footer.num_columns)]
-    return sum(chunk.total_uncompressed_size + VALUE_BYTES * chunk.num_values for chunk in chunks)
 
 
 def _places(engine: duckdb.DuckDBPyConnection, reading: str, count: int) -> list[Place]:

@@ -157,7 +157,7 @@ def _described(path: Path, table: str, footer: parquet.FileMetaData) -> DataFile
         size = written.seek(0, os.SEEK_END)
         written.seek(size - 8)
         footer_size = int.from_bytes(written.read(4), "little")
-    return DataFile(path, table, footer.num_rows, size, footer_size, _bounds(footer))
+    return DataFile(path, table, footer.num_rows, size, footer_size, bounds_of(footer))
 
 
 def _numbered(schema: pa.Schema, ids: Mapping[str, int]) -> pa.Schema:
@@ -180,7 +180,7 @@ def _numbered(schema: pa.Schema, ids: Mapping[str, int]) -> pa.Schema:
     return pa.schema([numbered(each, each.name) for each in schema])
 
 
-def _bounds(footer: parquet.FileMetaData) -> dict[str, Bounds]:
+def bounds_of(footer: parquet.FileMetaData) -> dict[str, Bounds]:
     """Return each column's bounds over the row groups of a file."""
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     return {

@@ -6,6 +6,7 @@ merge replaced stay for a grace time: a reader goes on with the list of files th
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,9 +67,12 @@ class Upkeeper:
         merged = self.collect(wait=wait or force)
         if force or self._catalog.inlined_rows("positions") > POSITIONS_INLINED_MAX:
             self._flush()
-        while not self._compactor.is_busy:
-            stored, too_large = self._catalog.files(), self._compactor.too_large
-            merges = due(stored, brief=brief, force=force, without=too_large)
+        # A large merge leaves room for small ones beside it.
+        while self._compactor.takes(large=False):
+            free = shutil.disk_usage(self._place.data).free
+            without = self._compactor.held
+            merges = due(self._catalog.files(), brief=brief, force=force, without=without, bytes_free=free)
+            merges = [one for one in merges if self._compactor.takes(large=one.is_large)]
             self._compactor.start(merges)
             if not (merges and (wait or force)):
                 break

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from flux.ledger import Writer, compaction, create_ledger, datafile, engine, open_ledger, upkeep
 from flux.ledger.commit import StoredFile
-from flux.ledger.compaction import GROUP_ROWS, MERGED_BYTES_MAX, TIERS, due
+from flux.ledger.compaction import GROUP_ROWS, LARGE_BYTES, TIERS, due
 from flux.ledger.layout import Layout
 from ledger.log import Log, commit, insert, relation, truncate
 from servers import eventually
@@ -64,21 +64,53 @@ def test_files_of_one_merge_count_as_one() -> None:
     assert merge.files == tuple(runs)
     assert due({"changes": run(0)}, force=True) == []
     # The rows of a file that was too large for the merge lie between those of the run.
-    between = [*run(0)[:1], StoredFile(99, "99", 1, TIERS[2][0], 4, 1, None), *run(0)[1:]]
+    between = [*run(0)[:1], StoredFile(99, "99", 1, LARGE_BYTES, 4, 1, None), *run(0)[1:]]
     assert due({"changes": between}, force=True) == []
 
 
-def test_a_merge_is_bounded() -> None:
-    third = MERGED_BYTES_MAX // 2 - 1
-    assert third < TIERS[2][0]
-    (merge,) = due({"changes": stored(*[third] * TIERS[2][1])})
-    assert len(merge.files) == 2
-    # One that is too large for its neighbour is no reason to leave the others as they are.
-    large = TIERS[2][0] - 1
-    (merge,) = due({"changes": stored(large, *[third] * TIERS[2][1])})
-    assert [file.size for file in merge.files] == [third] * 2
-    assert due({"changes": stored(*[large] * TIERS[2][1])}) == []
-    assert due({"changes": stored(large, large)}, force=True) == []
+def test_a_merge_by_hand_is_worth_it() -> None:
+    """Whatever is not large becomes one; a large run is written again with as much as it has itself."""
+    large = LARGE_BYTES
+    (merge,) = due({"changes": stored(3, large - 10, 5)}, force=True)
+    assert len(merge.files) == 3
+    (merge,) = due({"changes": stored(3, large, 5)}, force=True)
+    assert [file.size for file in merge.files] == [3, 5]
+    (merge,) = due({"changes": stored(large, 3, 3 * large, large, large)}, force=True)
+    assert [file.size for file in merge.files] == [large, 3, 3 * large, large, large]
+    (merge,) = due({"changes": stored(large, 4 * large, large)}, force=True)
+    assert [file.size for file in merge.files] == [large, large]
+    assert due({"changes": stored(large, 4 * large)}, force=True) == []
+
+
+def test_a_large_merge_needs_room() -> None:
+    runs = {"changes": stored(*[LARGE_BYTES] * TIERS[3][1])}
+    needed = 2 * LARGE_BYTES * TIERS[3][1]
+    assert due(runs, bytes_free=needed - 1) == []
+    assert len(due(runs, bytes_free=needed)) == 1
+    assert len(due({"changes": stored(1, 1)}, force=True, bytes_free=0)) == 1
+
+
+@pytest.mark.parametrize("size", [60_000, 540_000, 900_000, 12_000_000, 300_000_000])
+def test_nothing_is_written_again_and_again(size: int) -> None:
+    """However large the commits: few runs wait, and a row is rewritten once or twice in each tier."""
+    draw = random.Random(size)
+    shrinks = 0.98  # what is sorted takes less room than its parts
+    runs: list[int] = []
+    brought, written = 0, 0
+    for _ in range(20_000):
+        runs.append(draw.randint(size - size // 10, size + size // 10))
+        brought += runs[-1]
+        for _ in range(len(TIERS)):
+            found = due({"changes": stored(*runs)})
+            if not found:
+                break
+            for file in found[0].files:
+                runs.remove(file.size)
+            runs.append(int(shrinks * found[0].size))
+            written += runs[-1]
+        assert due({"changes": stored(*runs)}) == []
+        assert len(runs) < sum(count for _, count in TIERS)
+    assert written < 1.5 * brought * sum(1 for bytes_max, _ in TIERS if bytes_max > size)
 
 
 def bring(log: Log, writer: Writer, count: int) -> None:
@@ -95,7 +127,6 @@ def test_ducklake_sees_each_version_as_before(
     """Files made here have what DuckLake needs to travel in time, merged twice over, several of a run."""
     monkeypatch.setattr(compaction, "GROUP_ROWS", {"changes": group_rows})
     monkeypatch.setattr(compaction, "FILE_BYTES", {"changes": 1})
-    monkeypatch.setattr(compaction, "FILES_MAX", 1 << 40)
     place = Layout(create_ledger(tmp_path / "ledger"))
     log = Log()
     log.shape(USERS)
@@ -137,11 +168,14 @@ def in_order(place: tuple[str, str | None, int]) -> tuple[str, str, int]:
 
 
 @pytest.mark.parametrize("part_bytes", [1, 3_000, 20_000, compaction.PART_BYTES])
+@pytest.mark.parametrize("large_bytes", [0, LARGE_BYTES])
 def test_changes_are_sorted_by_row_part_by_part(
-    tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, part_bytes: int, large_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With rows that change all the time, rows without a key, several tables, attempts among the changes."""
     monkeypatch.setattr(compaction, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(compaction, "LARGE_BYTES", large_bytes)
+    monkeypatch.setattr(compaction, "CHUNK_BYTES", part_bytes)
     draw = random.Random(7)
     tables = [USERS, relation("public.orders", oid=16500), relation('public."Odd \'one"', oid=16600, key=())]
     path = create_ledger(tmp_path / "ledger")
@@ -173,6 +207,39 @@ def test_changes_are_sorted_by_row_part_by_part(
     rows = parquet.read_table(path / "data" / "main" / "changes" / file, columns=["relation", "key", "lsn"])
     places = list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
     assert places == sorted(places, key=in_order)
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_small_merges_do_not_wait_for_a_large_one(
+    tmp_path: Path, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    read = datafile.read
+
+    def noted(path: Path, table: str) -> Any:
+        made.append(table)
+        return read(path, table)
+
+    def changes_first(*arguments: Any, **options: Any) -> list[compaction.Merge]:
+        return sorted(due(*arguments, **options), key=lambda merge: merge.table)
+
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        for _ in range(3):
+            text = "".join(random.Random(1).choices("abcdefghijklmnop", k=40_000))
+            log.transaction(insert(USERS, str(log.lsn), {"id": "1", "email": text}), request="r")
+            log.store(writer)
+        monkeypatch.setattr(compaction, "TIERS", ((1 << 20, 3),))
+        monkeypatch.setattr(compaction, "LARGE_BYTES", 30_000 if is_large else LARGE_BYTES)
+        monkeypatch.setattr(compaction, "PART_BYTES", 1)
+        monkeypatch.setattr(datafile, "read", noted)
+        monkeypatch.setattr(upkeep, "due", changes_first)
+        assert writer.maintain(wait=True).merged_files == 9
+    assert made.index("changes") == (2 if is_large else 0)
+    with open_ledger(path) as reader:
+        assert len(reader.sql("from changes join contexts using (context_id)")) == 3
 
 
 def test_what_memory_cannot_hold_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +329,14 @@ def live(path: Path, table: str) -> list[str]:
     return [file.path.name for file in catalog.read(place.catalog, place.data).files[table]]
 
 
+@pytest.mark.parametrize("large_bytes", [0, LARGE_BYTES])
 def test_a_merge_that_is_broken_off_leaves_nothing(
-    tmp_path: Path, gate: tuple[threading.Event, threading.Event]
+    tmp_path: Path,
+    gate: tuple[threading.Event, threading.Event],
+    large_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(compaction, "LARGE_BYTES", large_bytes)
     there, go_on = gate
     path = create_ledger(tmp_path / "ledger")
     log = Log()

@@ -61,7 +61,7 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run has a file for every few rows."""
     monkeypatch.setattr(compaction, "GROUP_ROWS", {"changes": 7, "contexts": 3})
     monkeypatch.setattr(compaction, "FILE_BYTES", {"changes": 1, "contexts": 1})
-    monkeypatch.setattr(compaction, "FILES_MAX", 1 << 40)
+    monkeypatch.setattr(compaction, "FILES", 1 << 40)
 
 
 def filled(path: Path, *, merges: int) -> None:
