@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flux.decoder.frames import Bools, Bytes, Frames, Ints, little_endian
+from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, little_endian
 from flux.model.errors import DecodeError
 
 _ESCAPES = np.zeros(256, np.uint8)
@@ -60,20 +60,20 @@ class Tokens:
 
 
 def tokenize(frames: Frames) -> Tokens:
-    """Split the messages into strings; raise `DecodeError` when quotes do not pair within a message."""
+    """Split the messages into strings; raise `DecodeError` when quotes do not pair within a message.
+
+    Their headers are blanked.
+    """
     buffer = frames.buffer
+    # The headers between the messages are binary: a quote or backslash there is none of ours.
+    buffer[(frames.start[:, np.newaxis] - np.arange(1, HEADER_BYTES + 1)).ravel()] = 0
     starters = _escape_starters(buffer)
     quotes = np.flatnonzero(buffer == ord('"'))
     if starters.size:
         escaped = np.zeros(buffer.size, np.bool_)
         escaped[starters + 1] = True
         quotes = quotes[~escaped[quotes]]
-    # The 25-byte headers between the messages are binary: a quote or backslash there is none of ours.
-    first, last = np.searchsorted(quotes, frames.start), np.searchsorted(quotes, frames.end)
-    count = last - first
-    message = np.repeat(np.arange(count.size), count)
-    if int(count.sum()) != quotes.size:
-        quotes = quotes[np.arange(message.size) + np.repeat(first - (np.cumsum(count) - count), count)]
+    count = np.diff(np.searchsorted(quotes, frames.end), prepend=0)
     if (count % 2).any():
         bad = int(np.argmax(count % 2))
         raise DecodeError(
@@ -81,9 +81,9 @@ def tokenize(frames: Frames) -> Tokens:
             offset=int(frames.end[bad] - frames.start[bad]),
             lsn=int(frames.lsn[bad]),
         )
-    start, end = quotes[0::2] + 1, quotes[1::2]
+    start, end = quotes[0::2] + 1, quotes[1::2].copy()
     is_key = buffer[end + 1] == ord(":")
-    message = message[0::2]
+    message = np.repeat(np.arange(count.size), count // 2)
     if not starters.size:
         return Tokens(buffer, start, end, is_key, message, frames.start, frames.end)
     return _unescape(frames, Tokens(buffer, start, end, is_key, message, frames.start, frames.end), starters)
