@@ -222,4 +222,6 @@ def _refused(
         hint = "run it again when they have ended"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
         hint = "connect as its owner, or as a superuser"
+    elif isinstance(error, psycopg.errors.UndefinedFunction):
+        hint = "what is installed there is of another release; run: flux init"
     return SourceError(what, why=why, hint=hint)

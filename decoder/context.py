@@ -116,15 +116,15 @@ def _said(content: bytes) -> list[str | None] | None:
     """Return what a tag says, in the order of `_BOUNDS`; None if it is malformed."""
     try:
         value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(value, dict):
-        return None
+        if not isinstance(value, dict):
+            return None
+        if isinstance(value.get("attributes"), dict):
+            value["attributes"] = orjson.dumps(value["attributes"]).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None  # what is nested too deeply can be read, not written
     texts = []
     for name, bound in _BOUNDS.items():
         text = value.get(name)
-        if name == "attributes" and isinstance(text, dict):
-            text = orjson.dumps(text).decode()
         if text is not None and not isinstance(text, str):
             return None
         texts.append(text[:bound] if text else None)
@@ -186,11 +186,11 @@ def _attributes(text: str) -> list[tuple[str, str | None]] | None:
         return None
     try:
         value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return [(MALFORMED, text)]
-    if not isinstance(value, dict):
-        return [(MALFORMED, text)]
-    return [
-        (name, each if each is None or isinstance(each, str) else orjson.dumps(each).decode())
-        for name, each in value.items()
-    ]
+        if not isinstance(value, dict):
+            return [(MALFORMED, text)]
+        return [
+            (name, each if each is None or isinstance(each, str) else orjson.dumps(each).decode())
+            for name, each in value.items()
+        ]
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return [(MALFORMED, text)]  # what is nested too deeply can be read, not written

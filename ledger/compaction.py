@@ -50,7 +50,8 @@ BRIEF_SLACK, BRIEF_SIZE = 4, 4
 """Who waits for a merge has so many times as many small runs before one, and merges so many times the bytes
 below which a run is small: 4 MiB of each table's smallest, in a second or two."""
 FILE_BYTES = {"changes": 2 << 20, "contexts": 256 << 10}
-"""Of each file of a run; runs of other tables are one file. A question looks at the bounds of every row group
+FILE_BYTES_ELSE = 64 << 20
+"""Of each file of a run. A question looks at the bounds of every row group
 of the files that it reads, so they are few; a scan of everything opens all files."""
 FILES = 64
 """Of a run, once its files reach FILE_BYTES. A larger one has more of them and larger ones, both by the
@@ -122,9 +123,12 @@ def due(
     for table, every in files.items():
         runs = _runs(file for file in every if file.path not in without)
         chosen = _of_all(runs) if force else _of_a_tier(runs, brief=brief)
-        merge = Merge(table, tuple(file for run in chosen for file in run.files))
-        if len(chosen) > 1 and not (merge.is_large and FREE_BYTES_FACTOR * merge.size > bytes_free):
-            merges.append(merge)
+        if FREE_BYTES_FACTOR * sum(run.size for run in chosen) > bytes_free:
+            # A large one has to wait; what is not worth it without the others has to, too.
+            few = _few(chosen, LARGE_BYTES)
+            chosen = few if 2 * max(run.size for run in few) <= sum(run.size for run in few) else []
+        if len(chosen) > 1:
+            merges.append(Merge(table, tuple(file for run in chosen for file in run.files)))
     return merges
 
 
@@ -210,32 +214,46 @@ class Compactor:
         """Paths of the files that are being merged, or cannot be."""
         return self.too_large.union(file.path for merge, _ in self._under_way for file in merge.files)
 
-    def takes(self, *, large: bool) -> bool:
-        """Whether a merge of that kind can begin: the ones before it are taken in."""
-        return all(merge.is_large != large for merge, _ in self._under_way)
+    @property
+    def has_room(self) -> bool:
+        """Whether merges can begin: those before them are taken in, but for a large one."""
+        return all(merge.is_large for merge, _ in self._under_way)
 
-    def start(self, merges: Iterable[Merge]) -> None:
-        """Begin these merges."""
+    def start(self, merges: Iterable[Merge]) -> int:
+        """Begin these merges, but one large one at a time; return how many."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="flux-compact")
+        count = 0
         for merge in merges:
+            if merge.is_large and any(other.is_large for other, _ in self._under_way):
+                continue
             begun = merge, Future[list[DataFile]]()
             self._under_way.append(begun)
             self._waiting.append(begun)
             self._thread.submit(self._work)
+            count += 1
+        return count
 
-    def finished(self, *, wait: bool = False) -> list[tuple[Merge, list[DataFile]]]:
-        """Return the merges that are done, their files durable; raise what prevented one."""
-        done = []
+    def finished(self, *, wait: bool = False, brief: bool = False) -> list[tuple[Merge, list[DataFile]]]:
+        """Return the merges that are done, their files durable; raise what prevented one.
+
+        `wait` for those under way; if it is to be `brief`, not for large ones.
+        """
+        done: list[tuple[Merge, list[DataFile]]] = []
         for begun in list(self._under_way):
             merge, made = begun
-            if not (wait or made.done()):
+            if not (made.done() or (wait and not (brief and merge.is_large))):
                 continue
-            self._under_way.remove(begun)
             try:
                 done.append((merge, made.result()))
             except duckdb.OutOfMemoryException:
                 self.too_large.update(file.path for file in merge.files)
+            except BaseException:
+                if done:
+                    break  # first what is done, the next call raises it
+                self._under_way.remove(begun)
+                raise
+            self._under_way.remove(begun)
         return done
 
     def close(self) -> None:
@@ -298,6 +316,7 @@ class Compactor:
                         self._go_on()
                         if merge.is_large:
                             self._work()
+                            self._go_on()
                         for group in _groups(engine, statement, group_rows):
                             if writer is None or paths[-1].stat().st_size >= file_bytes:
                                 one.close()
@@ -328,6 +347,7 @@ class Compactor:
             return
         sources = [_source(folder / file.path, file) for file in merge.files]
         count = math.ceil(sum(source.memory for source in sources) / part_bytes)
+        self._go_on()
         places = _places(engine, _reading(folder, merge.files), count)
         text = sql.text("ledger/upkeep/merged_part.sql")
         for low, high in zip([_FIRST, *places], [*places, None], strict=True):
@@ -337,9 +357,7 @@ class Compactor:
 
 def _file_bytes(merge: Merge) -> float:
     """Return how large a file of the run becomes before the next one begins."""
-    least = FILE_BYTES.get(merge.table)
-    if least is None:
-        return math.inf
+    least = FILE_BYTES.get(merge.table, FILE_BYTES_ELSE)
     return least * max(1.0, math.sqrt(merge.size / (FILES * least)))
 
 

@@ -64,27 +64,26 @@ class Upkeeper:
 
     def maintain(self, *, wait: bool = False, brief: bool = False, force: bool = False) -> Upkeep:
         """Merge and clean up where it is time to; see `Writer.maintain`."""
-        merged = self.collect(wait=wait or force)
+        merged = self.collect(wait=wait or force, brief=brief)
         if force or self._catalog.inlined_rows("positions") > POSITIONS_INLINED_MAX:
             self._flush()
         # A large merge leaves room for small ones beside it.
-        while self._compactor.takes(large=False):
+        while self._compactor.has_room:
             free = shutil.disk_usage(self._place.data).free
             without = self._compactor.held
             merges = due(self._catalog.files(), brief=brief, force=force, without=without, bytes_free=free)
-            merges = [one for one in merges if self._compactor.takes(large=one.is_large)]
-            self._compactor.start(merges)
-            if not (merges and (wait or force)):
+            begun = self._compactor.start(merges)
+            if not (begun and (wait or force)):
                 break
-            merged += self.collect(wait=True)
+            merged += self.collect(wait=True, brief=brief)
             if brief:
                 break
         return Upkeep(merged, self._delete())
 
-    def collect(self, *, wait: bool = False) -> int:
+    def collect(self, *, wait: bool = False, brief: bool = False) -> int:
         """Take in the merges that are done; return how many files they replaced."""
         count = 0
-        for merge, made in self._compactor.finished(wait=wait):
+        for merge, made in self._compactor.finished(wait=wait, brief=brief):
             self._catalog.replace(merge.files, made)
             count += len(merge.files)
         return count

@@ -16,11 +16,9 @@ from typing import Any
 from flux.recorder.record import Record
 from flux.recorder.settings import EXCHANGES_MAX, LIFE_S_MAX
 
-Tag = tuple[str, ...]
-"""Request id, actor and attributes as they are set in a transaction, empty for absent; then, where tags are
-written as messages too, the message that says the same."""
+Tag = tuple[str, str, str]
+"""Request id, actor and attributes as they are set in a transaction; empty means absent."""
 
-_TAG_NAMES = ("request_id", "actor", "attributes")
 ACTOR_CHARS_MAX = 1024
 """What the source keeps of an actor (docs/TAGS.md)."""
 ATTRIBUTES_CHARS_MAX = 65_536
@@ -49,8 +47,6 @@ class Request:
     """When it ended, on the monotonic clock; None while it goes on."""
     failure: BaseException | None = None
     """The exception that is recorded already."""
-    tag_message: bool = False
-    """Whether its transactions are tagged by a message as well."""
     _tag: Tag | None = None
 
     @property
@@ -60,11 +56,7 @@ class Request:
             text = json.dumps(self.attributes, default=str, ensure_ascii=False) if self.attributes else ""
             if len(text) > ATTRIBUTES_CHARS_MAX:
                 text = json.dumps({"flux": "attributes too large"})
-            said: Tag = (self.request_id, clean(self.actor or "")[:ACTOR_CHARS_MAX], clean(text))
-            if self.tag_message:
-                # In ASCII: right in a database of any encoding.
-                said = (*said, json.dumps(dict(zip(_TAG_NAMES, said, strict=True))))
-            self._tag = said
+            self._tag = (self.request_id, clean(self.actor or "")[:ACTOR_CHARS_MAX], clean(text))
         return self._tag
 
     def identify(self, actor: str | None, attributes: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from functools import cache
 
 from flux import sql
 from flux.recorder.ambient import Request, Tag
+from flux.recorder.life import active
 from flux.recorder.statement import Statement
 
 
@@ -56,9 +57,10 @@ class Tagging:
         self._known = None
 
 
-def statement(tag: Tag) -> str:
-    """Return the statement that sets such a tag, with its parameters as `$1`, `$2` and so on."""
-    return _statement("tag_message" if len(tag) > 3 else "tag")
+def statement() -> str:
+    """Return the statement that sets a tag, with its parameters as `$1`, `$2`, `$3`."""
+    recorder = active()
+    return _statement("tag_message" if recorder is not None and recorder.settings.tag_message else "tag")
 
 
 @cache

@@ -20,12 +20,11 @@ from flux.recorder.record import CONSUMER, Parent, Record, new_id
 
 
 def opened(name: str, kind: int, request: Request, parent: Parent) -> None:
-    """Begin the entry span of a request, tagged as this process does."""
+    """Begin the entry span of a request."""
     recorder = active()
     if recorder is None:
         return
     request.sampled = parent.sampled
-    request.tag_message = recorder.settings.tag_message
     if recorder.silent:
         return
     record = Record(name, kind, parent.trace_id, parent.span_id)

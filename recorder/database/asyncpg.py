@@ -40,7 +40,7 @@ def patch(patches: Patches, library: ModuleType) -> None:
 
 def messages(tag_: Tag) -> bytes:
     """Return Parse, Bind and Execute of the statement that sets a tag; statement and portal are unnamed."""
-    statement = tag.statement(tag_).encode()
+    statement = tag.statement().encode()
     parse = b"\0" + statement + b"\0" + struct.pack("!h", 0)
     bind = b"\0\0" + struct.pack("!hh", 0, len(tag_))
     for value in tag_:

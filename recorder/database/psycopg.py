@@ -161,7 +161,7 @@ class _Driver:
 
     def _literal(self, tag_: Tag, connection: Any) -> str:
         """Return the statement that sets a tag, with its values in it."""
-        text = tag.statement(tag_)
+        text = tag.statement()
         for number, value in reversed(list(enumerate(tag_, 1))):
             # From the last on: a value may hold what looks like a placeholder.
             plain = value.isascii() and "'" not in value and "\\" not in value
@@ -189,10 +189,10 @@ class _Driver:
         return getattr(self._library, kind)(cursor.connection)
 
     def _set(self, cursor: Any, tag_: Tag) -> None:
-        self._execute(self._tag_cursor(cursor), tag.statement(tag_), tag_, prepare=False)
+        self._execute(self._tag_cursor(cursor), tag.statement(), tag_, prepare=False)
 
     async def _set_async(self, cursor: Any, tag_: Tag) -> None:
-        await self._execute_async(self._tag_cursor(cursor), tag.statement(tag_), tag_, prepare=False)
+        await self._execute_async(self._tag_cursor(cursor), tag.statement(), tag_, prepare=False)
 
     def _in_front(self, step: Step, cursor: Any, stack: ExitStack) -> None:
         """Have the tag travel in front of what runs inside `stack`."""

@@ -12,7 +12,6 @@ of the last statement only. Where it cannot be put before:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
@@ -218,7 +217,7 @@ def _encoding(cursor: Any) -> str:
 
 def _prefix(base: Any, cursor: Any, tag_: Tag) -> bytes:
     """Return the statement that sets the tag, its values quoted by psycopg2, and a semicolon."""
-    template = re.sub(r"\$\d", "%s", tag.statement(tag_))
+    template = tag.statement().replace("$1", "%s").replace("$2", "%s").replace("$3", "%s")
     return bytes(base.mogrify(cursor, template, tag_)) + b"; "
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import struct
 from copy import deepcopy
 
@@ -103,6 +104,7 @@ def test_a_row_with_other_columns_than_its_relation_is_refused() -> None:
         Message("flux.context", '{"request_id":1}'),
         Message("flux.context", "[]"),
         Message("flux.tag", "null"),
+        Message("flux.tag", '{"attributes":{"a":' + "[" * 300 + "]" * 300 + "}}"),
         Message("flux.tag", '{"request_id":"r"}{"request_id":"s"}'),
         Message("flux.tag", '{"request_id":"r"}', transactional=False),
         Message("flux.heartbeat", "{}"),
@@ -125,3 +127,16 @@ def test_a_malformed_message_of_ours_is_counted_and_ignored(plugin: Plugin, mess
     assert batch.ignored_messages == 1
     assert batch.changes.num_rows == int(message.transactional)
     assert batch.open_attempts == 0
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+@pytest.mark.parametrize("prefix", ["flux.context", "flux.tag"])
+def test_attributes_nested_too_deeply_are_kept_as_they_are(plugin: Plugin, prefix: str) -> None:
+    """They can be read, and not written again."""
+    streams = Streams()
+    deep = '{"a":' + "[" * 300 + "]" * 300 + "}"
+    message = Message(prefix, json.dumps({"request_id": "r", "attributes": deep}))
+    streams.transaction(Transaction(7, 0, (message, Change("truncate", TABLE))), [])
+    batch = Decoder(plugin, relations=[TABLE]).decode(getattr(streams, plugin))
+    assert batch.ignored_messages == 0
+    assert batch.contexts.column("attributes").to_pylist() == [[("malformed", deep)]]

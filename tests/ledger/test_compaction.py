@@ -14,6 +14,7 @@ from flux.ledger import Writer, compaction, create_ledger, datafile, engine, ope
 from flux.ledger.commit import StoredFile
 from flux.ledger.compaction import GROUP_ROWS, LARGE_BYTES, TIERS, due
 from flux.ledger.layout import Layout
+from flux.model.errors import LedgerError
 from ledger.log import Log, commit, insert, relation, truncate
 from servers import eventually
 
@@ -88,6 +89,11 @@ def test_a_large_merge_needs_room() -> None:
     assert due(runs, bytes_free=needed - 1) == []
     assert len(due(runs, bytes_free=needed)) == 1
     assert len(due({"changes": stored(1, 1)}, force=True, bytes_free=0)) == 1
+    # Small files go on becoming fewer, and no large one is written again for them.
+    (merge,) = due({"changes": stored(*[600_000] * 1_000)}, bytes_free=1 << 30)
+    assert len(merge.files) > 2
+    assert not merge.is_large
+    assert due({"changes": stored(*[195 << 20] * 10, 600_000)}, bytes_free=1 << 30) == []
 
 
 @pytest.mark.parametrize("size", [60_000, 540_000, 900_000, 12_000_000, 300_000_000])
@@ -251,6 +257,50 @@ def test_small_merges_do_not_wait_for_a_large_one(
     assert made.index("changes") == (2 if is_large else 0)
     with open_ledger(path) as reader:
         assert len(reader.sql("from changes join contexts using (context_id)")) == 3
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_a_large_merge(
+    tmp_path: Path, gate: tuple[threading.Event, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, go_on = gate
+    monkeypatch.setattr(compaction, "LARGE_BYTES", 0)
+    monkeypatch.setattr(compaction, "TIERS", ((1 << 20, 3),))
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    writer = Writer.open(path, source="shop")
+    bring(log, writer, 3)
+    writer.maintain()
+    eventually(there.is_set, what="a merge under way")
+    assert writer.maintain(wait=True, brief=True).merged_files == 0
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    go_on.set()
+    closing.join()
+    assert len(live(path, "changes")) == 3
+
+
+def test_what_is_done_is_taken_in_before_what_failed_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = create_ledger(tmp_path / "ledger")
+    log = Log()
+    log.shape(USERS)
+    real = datafile.read
+
+    def failing(file: Path, table: str) -> Any:
+        if table == "changes":
+            raise OSError(28, "No space left on device")
+        return real(file, table)
+
+    with Writer.open(path, source="shop") as writer:
+        bring(log, writer, TIERS[0][1])
+        monkeypatch.setattr(datafile, "read", failing)
+        assert writer.maintain(wait=True).merged_files == 2 * TIERS[0][1]
+        with pytest.raises(LedgerError, match="disk is full"):
+            writer.maintain(wait=True)
+    assert len(live(path, "contexts")) == len(live(path, "transactions")) == 1
+    assert len(live(path, "changes")) == TIERS[0][1]
 
 
 def test_what_memory_cannot_hold_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from flux.capture import doctor
 from flux.capture.doctor import Finding
+from flux.model.errors import SourceError
 from postgres.stream import Source
 from servers import Database, NewServer, eventually, on
 from servers.installation import find_installations
@@ -148,3 +149,15 @@ def test_another_flux_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (finding,) = doctor.examine_machine()
     assert (finding.name, finding.level) == ("command", "warn")
     assert str(other) in finding.what
+
+
+@on((15, "pgoutput"))
+def test_what_an_earlier_release_installed(new_source: Callable[..., Source]) -> None:
+    source = new_source(*SHOP)
+    source.track("users")
+    source.connection.execute("alter table flux.tracked drop column tag_trigger")
+    source.connection.execute("drop function flux.track(oid, boolean, boolean, boolean)")
+    assert [finding.name for finding in found(source)] == ["schema"]
+    with pytest.raises(SourceError) as refused:
+        source.track("users")
+    assert "flux init" in refused.value.hint

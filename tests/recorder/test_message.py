@@ -16,6 +16,7 @@ from recorder import applications
 from recorder.drivers import INSERT, drivers
 from recorder.shop import Shop, make_shop
 from recorder.wire import Wire
+from servers.copies import standby_of
 from servers.fixtures import require_installation
 from servers.server import Server
 
@@ -101,3 +102,17 @@ def test_without_it_the_change_is_nobodys(bare: Shop) -> None:
     with recorder.request("job") as request, psycopg.connect(bare.database.dsn) as connection:
         connection.execute(INSERT, (prefix, request.request_id))
     assert [change.request_id for change in bare.changes(prefix)] == [None]
+
+
+@pytest.mark.usefixtures("message")
+def test_what_may_not_write_does_not_fail_for_it(bare: Shop) -> None:
+    """A standby, and a transaction that only reads: what looks like a write works as it does untagged."""
+    with standby_of(bare.database.server) as standby, recorder.request("job"):
+        read_only = "-c default_transaction_read_only=on"
+        for dsn in (
+            psycopg.conninfo.make_conninfo(bare.database.dsn, port=standby.port),
+            psycopg.conninfo.make_conninfo(bare.database.dsn, options=read_only),
+        ):
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute("do $$ begin perform 1; end $$")
+                connection.execute("explain insert into orders values ('x')")

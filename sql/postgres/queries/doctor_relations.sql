@@ -15,7 +15,7 @@ select
     l.root_id::pg_catalog.regclass::text as root,
     c.relkind::text as kind,
     'flux track ' || pg_catalog.quote_literal(l.root_id::pg_catalog.regclass::text)
-        || case when t.rollbacks then ' --rollbacks' when not t.tag_trigger then ' --no-trigger' else '' end as command,
+        || case when t.rollbacks then ' --rollbacks' when not h.tag_trigger then ' --no-trigger' else '' end as command,
     l.is_expected,
     l.is_member,
     c.relpersistence = 'p' as is_permanent,
@@ -27,8 +27,8 @@ select
     exists (
         select from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
         where p.pubname = 'flux_inserts' and r.prrelid in (c.oid, l.root_id)) as in_flux_inserts,
-    t.tag_trigger,
-    not t.tag_trigger or exists (
+    h.tag_trigger,
+    not h.tag_trigger or exists (
         select from pg_catalog.pg_trigger g
         where g.tgrelid = c.oid and g.tgname = 'flux_tag' and g.tgenabled in ('O', 'A')
           and (g.tgnargs > 0) = t.rollbacks) as is_tagged,
@@ -43,5 +43,7 @@ from listed l
 join pg_catalog.pg_class c on c.oid = l.relation_id
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join flux.tracked t on t.relation_id = l.root_id
+-- An earlier release has no such column.
+cross join lateral (select coalesce((pg_catalog.to_jsonb(t) ->> 'tag_trigger')::boolean, true)) h (tag_trigger)
 where c.relkind in ('r', 'p')
 order by relation
