@@ -176,8 +176,7 @@ class Way:
             return SCRIPT.format(begin="begin;")
         lines = sql.text(f"recorder/{self.tag}.sql").splitlines()
         text = " ".join(line for line in lines if not line.startswith("--"))
-        message = """'{"request_id": "r' || :aid || '", "actor": "anna", "attributes": ""}'"""
-        for place, value in {"$1": "'r' || :aid", "$2": "'anna'", "$3": "''", "$4": f"({message})"}.items():
+        for place, value in {"$1": "'r' || :aid", "$2": "'anna'", "$3": "''"}.items():
             text = text.replace(place, value)
         return SCRIPT.format(begin=TAGGED.format(tag=text))
 

@@ -50,9 +50,10 @@ BRIEF_SLACK, BRIEF_SIZE = 4, 4
 """Who waits for a merge has so many times as many small runs before one, and merges so many times the bytes
 below which a run is small: 4 MiB of each table's smallest, in a second or two."""
 FILE_BYTES = {"changes": 2 << 20, "contexts": 256 << 10}
+"""Of each file of a run. A question looks at the bounds of every row group of the files that it reads, so
+they are few; a scan of everything opens all files."""
 FILE_BYTES_ELSE = 64 << 20
-"""Of each file of a run. A question looks at the bounds of every row group
-of the files that it reads, so they are few; a scan of everything opens all files."""
+"""Of each file of a run of the other tables: Arrow keeps Bloom filters in memory until a file ends."""
 FILES = 64
 """Of a run, once its files reach FILE_BYTES. A larger one has more of them and larger ones, both by the
 square root: a question reads a file of each run, and the catalog names all of them."""
@@ -152,7 +153,7 @@ def _of_a_tier(runs: list[_Run], *, brief: bool) -> list[_Run]:
 
 
 def _few(runs: list[_Run], bytes_max: int) -> list[_Run]:
-    """Return runs from the first on, as many as there is time for."""
+    """Return runs from the first on, as many as stay within `bytes_max`."""
     chosen: list[_Run] = []
     for run in runs:
         if sum(one.size for one in chosen) + run.size > bytes_max:
@@ -215,7 +216,7 @@ class Compactor:
         return self.too_large.union(file.path for merge, _ in self._under_way for file in merge.files)
 
     @property
-    def has_room(self) -> bool:
+    def takes_more(self) -> bool:
         """Whether merges can begin: those before them are taken in, but for a large one."""
         return all(merge.is_large for merge, _ in self._under_way)
 
@@ -264,7 +265,7 @@ class Compactor:
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
         for _, made in self._under_way:
-            if made.done() and not made.cancelled() and made.exception() is None:
+            if made.done() and made.exception() is None:
                 for file in made.result():
                     file.path.unlink(missing_ok=True)
         self._under_way = []

@@ -68,7 +68,7 @@ class Upkeeper:
         if force or self._catalog.inlined_rows("positions") > POSITIONS_INLINED_MAX:
             self._flush()
         # A large merge leaves room for small ones beside it.
-        while self._compactor.has_room:
+        while self._compactor.takes_more:
             free = shutil.disk_usage(self._place.data).free
             without = self._compactor.held
             merges = due(self._catalog.files(), brief=brief, force=force, without=without, bytes_free=free)

@@ -15,7 +15,7 @@ from flux.capture import tracking
 from recorder import applications
 from recorder.drivers import INSERT, drivers
 from recorder.shop import Shop, make_shop
-from recorder.wire import Wire
+from recorder.wire import Wire, trips_of
 from servers.copies import standby_of
 from servers.fixtures import require_installation
 from servers.server import Server
@@ -81,19 +81,10 @@ def test_the_message_travels_with_the_write(bare: Shop, autocommit: bool) -> Non
         connection.execute("update orders set note = 'x' where id = %s", (f"{prefix}{number}",))
         connection.commit()
 
-    trips = []
-    for first in (0, 8):
-        with psycopg.connect(dsn, autocommit=autocommit) as connection, wire.counting() as counted:
-            for number in range(first, first + 8):
-                if first:
-                    work(connection, number, None)
-                else:
-                    with recorder.request("job") as request:
-                        work(connection, number, request.request_id)
-        trips += counted
+    tagged, untagged = trips_of(wire, lambda: psycopg.connect(dsn, autocommit=autocommit), work)
     wire.close()
     bare.right(prefix, 32)
-    assert trips[0] <= trips[1]
+    assert tagged <= untagged
 
 
 @pytest.mark.usefixtures("recording")

@@ -10,7 +10,7 @@ import pytest
 
 from flux import recorder
 from recorder.shop import Shop
-from recorder.wire import Wire
+from recorder.wire import Wire, trips_of
 
 INSERT = "insert into orders values (%s, %s)"
 
@@ -35,21 +35,12 @@ def test_each_transaction_is_tagged_before_its_first_write(
         connection.execute("update orders set note = 'x' where id = 'nobody'")
         connection.commit()
 
-    trips = []
-    for first in (0, 8):
-        with (
-            psycopg.connect(through(shop, wire), autocommit=autocommit, cursor_factory=cursor) as connection,
-            wire.counting() as counted,
-        ):
-            for number in range(first, first + 8):  # the sixth is a prepared statement
-                if first:
-                    work(connection, number, None)
-                else:
-                    with recorder.request("job") as request:
-                        work(connection, number, request.request_id)
-        trips += counted
+    def connect() -> psycopg.Connection[Any]:
+        return psycopg.connect(through(shop, wire), autocommit=autocommit, cursor_factory=cursor)
+
+    tagged, untagged = trips_of(wire, connect, work)
     shop.right(prefix, 16)
-    assert trips[0] <= trips[1]  # prepared ones even take less, in one pipeline
+    assert tagged <= untagged  # prepared ones even take less, in one pipeline
 
 
 def test_a_read_is_never_tagged(shop: Shop, wire: Wire) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from flux import recorder
 
 
 class Wire:
@@ -62,3 +67,22 @@ class Wire:
                         target.sendall(data)
                     except OSError:
                         return
+
+
+def trips_of(
+    wire: Wire,
+    connect: Callable[[], psycopg.Connection[Any]],
+    work: Callable[[psycopg.Connection[Any], int, str | None], None],
+) -> tuple[int, int]:
+    """Return the round trips of eight pieces of work, each in a request of its own, and of eight outside any.
+
+    `work` gets the connection, its number from 0 to 15, and the request's id.
+    """
+    with connect() as connection, wire.counting() as tagged:
+        for number in range(8):  # the sixth is a prepared statement
+            with recorder.request("job") as request:
+                work(connection, number, request.request_id)
+    with connect() as connection, wire.counting() as untagged:
+        for number in range(8, 16):
+            work(connection, number, None)
+    return tagged[0], untagged[0]
