@@ -23,7 +23,7 @@ from flux.decoder.catalog import Catalog, Lookup
 from flux.decoder.committed import Tagged, committed_changes
 from flux.decoder.context import TAG_BYTES_MAX, contexts_table, parse_contexts, parse_tags, with_sessions
 from flux.decoder.events import ATTEMPT, BEGIN, COMMIT, CONTEXT, DDL, HEARTBEAT, MARK, TAG, TRACK, Events
-from flux.decoder.frames import Bools, Ints, Lsns, gather
+from flux.decoder.frames import HEADER_BYTES, Bools, Ints, Lsns, gather
 from flux.decoder.outcome import Commits, Heartbeat, parse_heartbeat
 from flux.decoder.pending import Pending, Resolved
 from flux.decoder.rolled_back import rolled_back_changes
@@ -43,6 +43,9 @@ from flux.model.lsn import LSN_MAX
 from flux.model.relation import Relation
 
 Plugin = Literal["pgoutput", "wal2json"]
+
+BEGINNING_MAX = 4096
+"""Messages of a transaction that wait for its commit; of a longer one what is there is decoded."""
 
 _PENDING_CONTEXTS = parse_contexts([])[0].schema
 for _name, _kind in (
@@ -105,7 +108,7 @@ class Decoder:
     def decode(self, messages: list[bytes]) -> Batch:
         """Return the batch of `messages`; raise `DecodeError` when they are not what they must be."""
         messages = [*self._early, *messages]
-        count = self._plugin.complete(messages)
+        count = self._ended(messages, self._plugin.complete(messages))
         messages, self._early = messages[:count], messages[count:]
         if not messages:
             return self._batch_of_nothing()
@@ -113,6 +116,24 @@ class Decoder:
             return self._batch(messages)
         except (UnicodeDecodeError, pa.ArrowInvalid) as error:
             raise DecodeError("text that is not UTF-8", offset=0) from error
+
+    @property
+    def waiting(self) -> bool:
+        """Messages were taken that no batch tells of yet."""
+        return bool(self._early)
+
+    def _ended(self, messages: list[bytes], count: int) -> int:
+        """Return how many of the first `count` messages to decode: the beginning of a transaction waits.
+
+        So a batch of short transactions ends with one, and can be committed. Of a longer one what is
+        there is decoded.
+        """
+        for index in range(count - 1, max(count - BEGINNING_MAX, 1) - 1, -1):
+            if messages[index].startswith(self._plugin.COMMIT_OPENING, HEADER_BYTES):
+                break
+            if messages[index].startswith(self._plugin.BEGIN_OPENING, HEADER_BYTES):
+                return index
+        return count
 
     def _batch(self, messages: list[bytes]) -> Batch:
         events = self._plugin.decode(gather(messages), self.catalog, self._secret)

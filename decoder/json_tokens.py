@@ -7,12 +7,12 @@ the quotes that are not escaped splits the text for good: outside strings no quo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, little_endian
+from flux.decoder.frames import HEADER_BYTES, PADDING_BYTES, Bools, Bytes, Frames, Ints, little_endian, texts
 from flux.model.errors import DecodeError
 
 _ESCAPES = np.zeros(256, np.uint8)
@@ -22,6 +22,8 @@ for _letter, _meaning in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
 _HEX = np.full(256, 255, np.uint8)
 for _digit in b"0123456789abcdefABCDEF":
     _HEX[_digit] = int(chr(_digit), 16)
+
+_ROOM = 2
 
 _POSITION_BYTES_MAX = 17
 """Two times eight digits and the slash."""
@@ -68,11 +70,12 @@ def tokenize(frames: Frames) -> Tokens:
     # The headers between the messages are binary: a quote or backslash there is none of ours.
     buffer[(frames.start[:, np.newaxis] - np.arange(1, HEADER_BYTES + 1)).ravel()] = 0
     starters = _escape_starters(buffer)
+    escaped = starters + 1
+    escaped = escaped[buffer[escaped] == ord('"')]
+    # Not there while the others are looked for: cheaper than to leave them out of a million.
+    buffer[escaped] = 0
     quotes = np.flatnonzero(buffer == ord('"'))
-    if starters.size:
-        escaped = np.zeros(buffer.size, np.bool_)
-        escaped[starters + 1] = True
-        quotes = quotes[~escaped[quotes]]
+    buffer[escaped] = ord('"')
     count = np.diff(np.searchsorted(quotes, frames.end), prepend=0)
     if (count % 2).any():
         bad = int(np.argmax(count % 2))
@@ -84,9 +87,8 @@ def tokenize(frames: Frames) -> Tokens:
     start, end = quotes[0::2] + 1, quotes[1::2].copy()
     is_key = buffer[end + 1] == ord(":")
     message = np.repeat(np.arange(count.size), count // 2)
-    if not starters.size:
-        return Tokens(buffer, start, end, is_key, message, frames.start, frames.end)
-    return _unescape(frames, Tokens(buffer, start, end, is_key, message, frames.start, frames.end), starters)
+    tokens = Tokens(buffer, start, end, is_key, message, frames.start, frames.end)
+    return _unescape(tokens, starters) if starters.size else tokens
 
 
 def _escape_starters(buffer: Bytes) -> Ints:
@@ -100,43 +102,46 @@ def _escape_starters(buffer: Bytes) -> Ints:
     return starters
 
 
-def _unescape(frames: Frames, tokens: Tokens, starters: Ints) -> Tokens:
-    """Replace the escapes inside strings, closing the gaps they leave."""
+def _unescape(tokens: Tokens, starters: Ints) -> Tokens:
+    """Put the strings that have escapes, these resolved, behind all others."""
     buffer = tokens.buffer
     token = np.searchsorted(tokens.start, starters, side="right") - 1
     inside = (token >= 0) & (starters < tokens.end[np.maximum(token, 0)])
     starters, token = starters[inside], token[inside]
+    if not token.size:
+        return tokens
     letter = buffer[starters + 1]
     unicode = letter == ord("u")
     meaning = _ESCAPES[letter]
     if (meaning[~unicode] == 0).any():
-        raise DecodeError("an escape that JSON does not know", offset=0, lsn=int(frames.lsn[0]))
-    drop = np.zeros(buffer.size, np.bool_)
-    drop[starters] = True
-    buffer[starters[~unicode] + 1] = meaning[~unicode]
+        raise DecodeError("an escape that JSON does not know", offset=0)
+    fresh = np.concatenate([[True], token[1:] != token[:-1]])
+    changed, first = token[fresh], np.flatnonzero(fresh)
+    if tokens.is_key[changed].any():
+        raise DecodeError("an escape in a key", offset=0)
     wide = starters[unicode]
-    if wide.size:
-        digits = [_HEX[buffer[wide + place]] for place in range(2, 6)]
-        # Written for control characters only; anything else would need more than the byte we leave.
-        if any((digit == 255).any() for digit in digits) or (digits[0] | digits[1] | (digits[2] > 7)).any():
-            raise DecodeError("a \\u escape beyond ASCII", offset=0, lsn=int(frames.lsn[0]))
-        for place in range(1, 5):
-            drop[wide + place] = True
-        buffer[wide + 5] = digits[2] * 16 + digits[3]
-    # Only strings lose bytes: counting them is cheaper than looking up how many lie before each place.
-    lost = np.where(unicode, 5, 1)
-    by_token = np.bincount(token, lost, tokens.start.size).astype(np.int64)
-    by_message = np.bincount(tokens.message[token], lost, tokens.message_start.size).astype(np.int64)
-    up_to_token, up_to_message = np.cumsum(by_token), np.cumsum(by_message)
-    return Tokens(
-        buffer[~drop],
-        tokens.start - (up_to_token - by_token),
-        tokens.end - up_to_token,
-        tokens.is_key,
-        tokens.message,
-        tokens.message_start - (up_to_message - by_message),
-        tokens.message_end - up_to_message,
-    )
+    digits = [_HEX[buffer[wide + place]] for place in range(2, 6)]
+    # Written for control characters only; anything else would need more than the byte we leave.
+    if any((digit == 255).any() for digit in digits) or (digits[0] | digits[1] | (digits[2] > 7)).any():
+        raise DecodeError("a \\u escape beyond ASCII", offset=0)
+    buffer[starters[~unicode] + 1] = meaning[~unicode]
+    buffer[wide + 5] = digits[2] * 16 + digits[3]
+    # With the two bytes before each: whoever puts something in front of a string finds room there.
+    size = tokens.length(changed) + _ROOM
+    begin = tokens.start[changed] - _ROOM
+    taken = np.frombuffer(texts(buffer, begin, size).buffers()[2], np.uint8, int(size.sum()))
+    kept = np.ones(taken.size, np.bool_)
+    dropped = starters + np.repeat(np.cumsum(size) - size - begin, np.diff(first, append=token.size))
+    kept[dropped] = False
+    for place in range(1, 5):
+        kept[dropped[unicode] + place] = False
+    left = taken[kept]
+    size -= np.add.reduceat(np.where(unicode, 5, 1), first)
+    start, end = tokens.start.copy(), tokens.end.copy()
+    end[changed] = buffer.size + np.cumsum(size)
+    start[changed] = end[changed] - size + _ROOM
+    longer = np.concatenate([buffer, left, np.zeros(PADDING_BYTES, np.uint8)])
+    return replace(tokens, buffer=longer, start=start, end=end)
 
 
 def words(tokens: Tokens, which: Ints) -> npt.NDArray[np.uint64]:

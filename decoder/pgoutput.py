@@ -40,6 +40,9 @@ from flux.model.errors import DecodeError
 EPOCH_OFFSET_US = 946_684_800_000_000
 """PostgreSQL counts microseconds from 2000-01-01; this is that day since 1970."""
 
+BEGIN_OPENING, COMMIT_OPENING = b"B", b"C"
+"""What these messages begin with."""
+
 _TAGS = np.zeros(256, np.bool_)
 _TAGS[[ord(tag) for tag in "BCORYIUDTM"]] = True
 

@@ -45,11 +45,22 @@ _NAMES = (
     *(b"columns", b"identity", b"name", b"value", b"transactional", b"prefix", b"content"),
 )
 """Every key of an object in a message of wal2json."""
-_WORDS = np.sort(np.array([word(name) for name in _NAMES], np.uint64))
-_CODES = {name: int(np.searchsorted(_WORDS, word(name))) for name in _NAMES}
+_WORDS = np.array([word(name) for name in _NAMES], np.uint64)
+_CODES = {name: code for code, name in enumerate(_NAMES)}
+_SHIFT = np.uint64(56)
+_FACTOR = next(
+    factor
+    for factor in np.random.default_rng(0).integers(1, 1 << 63, 1000, np.uint64)
+    if np.unique((_WORDS * factor) >> _SHIFT).size == _WORDS.size
+)
+"""Multiplied by it no two names begin with the same byte, so that one look tells which name it can be."""
+_CODE_OF = np.zeros(256, np.uint8)
+_CODE_OF[(_WORDS * _FACTOR) >> _SHIFT] = np.arange(_WORDS.size)
 
 _OPENING = b'{"action":"'
 _TRUNCATE = b'{"action":"T"'
+BEGIN_OPENING, COMMIT_OPENING = b'{"action":"B"', b'{"action":"C"'
+"""What these messages begin with."""
 
 
 class _Keys:
@@ -57,42 +68,44 @@ class _Keys:
 
     def __init__(self, frames: Frames, tokens: Tokens) -> None:
         self.tokens = tokens
-        self.token = np.flatnonzero(tokens.is_key)
-        word = words(tokens, self.token)
-        code = np.searchsorted(_WORDS, word)
-        known = _WORDS[np.minimum(code, _WORDS.size - 1)] == word
+        key = np.flatnonzero(tokens.is_key)
+        word = words(tokens, key)
+        code = _CODE_OF[(word * _FACTOR) >> _SHIFT]
+        known = _WORDS[code] == word
         if not known.all():
-            bad = int(tokens.message[self.token[int(np.argmin(known))]])
+            bad = int(tokens.message[key[int(np.argmin(known))]])
             raise DecodeError("an unexpected key in a wal2json message", offset=0, lsn=int(frames.lsn[bad]))
-        self.code = code.astype(np.uint8)
+        self._sorted = key[np.argsort(code, kind="stable")]
+        count = np.bincount(code, minlength=len(_NAMES))
+        self._stop = np.cumsum(count)
+        self._first = self._stop - count
 
     def named(self, name: bytes) -> Ints:
         """Return the tokens of every key of that name, in order."""
-        found: Ints = self.token[self.code == _CODES[name]]
-        return found
+        code = _CODES[name]
+        return self._sorted[self._first[code] : self._stop[code]]
 
     def in_messages(self, name: bytes, messages: Ints) -> Ints:
         """Return for each message its token of that key; raise `DecodeError` when one lacks it."""
-        found = self.named(name)
-        first = np.full(self.tokens.message_start.size, -1, np.int64)
-        first[self.tokens.message[found[::-1]]] = found[::-1]
-        chosen: Ints = first[messages]
+        chosen = self._in_each(name)[messages]
         if (chosen < 0).any():
             raise DecodeError(f"a message without {name.decode()!r}", offset=0)
         return chosen
 
-    def in_identity(self) -> Bools:
-        """Return for each `name` key whether it lies in the old image (`identity`), else in `columns`."""
-        section = np.zeros(self.token.size, np.uint8)
-        section[self.code == _CODES[b"columns"]] = 1
-        section[self.code == _CODES[b"identity"]] = 2
-        newest = np.maximum.accumulate(np.where(section > 0, np.arange(section.size), -1))
-        name = np.flatnonzero(self.code == _CODES[b"name"])
-        opener = newest[name]
-        message = self.tokens.message
-        if (opener < 0).any() or (message[self.token[opener]] != message[self.token[name]]).any():
+    def _in_each(self, name: bytes) -> Ints:
+        """Return every message's first token of that key, or -1."""
+        found = self.named(name)
+        first = np.full(self.tokens.message_start.size, -1, np.int64)
+        first[self.tokens.message[found[::-1]]] = found[::-1]
+        return first
+
+    def in_identity(self, column: Ints, message: Ints) -> Bools:
+        """Return for each `name` key, in that message, whether it is of the old image (`identity`)."""
+        columns, identity = self._in_each(b"columns"), self._in_each(b"identity")
+        opener = np.where(columns >= 0, columns, identity)[message]
+        if ((opener < 0) | (opener > column)).any() or ((identity >= 0) & (identity < columns)).any():
             raise DecodeError("a column outside of a row", offset=0)
-        inside: Bools = section[opener] == 2
+        inside: Bools = ((identity >= 0)[message]) & (column > identity[message])
         return inside
 
 
@@ -233,17 +246,17 @@ def _versions(
         return version
     schema = tokens.value_of(keys.in_messages(b"schema", named))
     table = tokens.value_of(keys.in_messages(b"table", named))
-    # From the schema's first byte to the table's last one: one text for both.
-    span = texts(tokens.buffer, tokens.start[schema], tokens.end[table] - tokens.start[schema])
-    encoded = span.dictionary_encode()
-    code: npt.NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False)
-    _, first = np.unique(code, return_index=True)
-
-    def text(token: int) -> str:
-        return str(tokens.buffer[tokens.start[token] : tokens.end[token]].tobytes(), "utf-8")
-
-    names = [f"{text(int(schema[each]))}.{text(int(table[each]))}" for each in first.tolist()]
-    version[named] = catalog.by_name(names, code, lsn[named])
+    schemas, tables = (
+        texts(tokens.buffer, tokens.start[each], tokens.length(each)).dictionary_encode()
+        for each in (schema, table)
+    )
+    labels: list[str] = tables.dictionary.to_pylist()
+    pair = len(labels) * schemas.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    pair += tables.indices.to_numpy(zero_copy_only=False)
+    spaces: list[str] = schemas.dictionary.to_pylist()
+    which, code = np.unique(pair, return_inverse=True)
+    names = [f"{spaces[each // len(labels)]}.{labels[each % len(labels)]}" for each in which.tolist()]
+    version[named] = catalog.by_name(names, code.astype(np.int32), lsn[named])
     return version
 
 
@@ -260,7 +273,7 @@ def _rows(
     if name.size != value.size or (value - name != 2).any():
         raise DecodeError("a column without a name or a value", offset=0)
     message = tokens.message[name]
-    from_old = keys.in_identity()
+    from_old = keys.in_identity(name, message)
     called = tokens.value_of(name)
     encoded = texts(tokens.buffer, tokens.start[called], tokens.length(called)).dictionary_encode()
     code: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -309,12 +322,16 @@ def _values(tokens: Tokens, key: Ints) -> tuple[npt.NDArray[np.uint8], Ints, Int
     number = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
     if not (quoted | null | logical | number).all():
         raise DecodeError("a value of an unknown kind", offset=0)
-    bare = np.flatnonzero(number)
-    braces = np.flatnonzero(buffer == ord("}"))
-    stop = at.copy()
-    stop[bare] = braces[np.searchsorted(braces, at[bare])]
     following = np.minimum(key + 1, tokens.start.size - 1)
     start = np.where(quoted, tokens.start[following], at)
+    # A number ends where its object does: `},{"name":`, `}],"identity":`, or `}]}` at the message's end.
+    bare = np.flatnonzero(number)
+    after, message = following[bare], tokens.message[key[bare]]
+    is_last = (after == key[bare]) | (tokens.message[after] != message)
+    stop = at.copy()
+    stop[bare] = np.where(is_last, tokens.message_end[message] - 3, tokens.start[after] - 4)
+    if (buffer[stop[bare]] != ord("}")).any() or (stop[bare] <= at[bare]).any():
+        raise DecodeError("a number that does not end with its column", offset=0)
     # `true` and `false` are t and f in PostgreSQL's own text: the first letter alone.
     length = np.where(quoted, tokens.length(following), np.where(logical, 1, stop - at))
     return np.where(null, np.uint8(NULL), np.uint8(TEXT)), np.where(null, 0, start), np.where(null, 0, length)

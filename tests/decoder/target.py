@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import pyarrow as pa
 
 from decoder.damage import unpack
 from decoder.encode import TABLE, Change, Message, Streams, Transaction, relation_message
-from flux.decoder import Decoder
+from flux.decoder import Decoder, pgoutput, wal2json
 from flux.decoder.commit_record import holds
 from flux.decoder.copy_text import parse_rows
 from flux.decoder.decoder import Plugin
+from flux.decoder.frames import HEADER_BYTES
 from flux.model.batch import Batch, Position
 from flux.model.errors import DecodeError
 
@@ -64,14 +67,20 @@ def feed_stream(plugin: Plugin, messages: list[bytes]) -> None:
     """Decode a stream in one call, as capture does after a moment, and in three calls."""
     for length in (max(len(messages), 1), len(messages) // 3 + 1):
         with contextlib.suppress(DecodeError):
-            for _ in decode(Decoder(plugin), messages, length):
+            for _ in decode(plugin, Decoder(plugin), messages, length):
                 pass
 
 
-def decode(decoder: Decoder, messages: list[bytes], length: int) -> Iterable[Batch]:
-    """Give the batches of calls with so many messages; each is whole and can be stored."""
-    for place in range(0, len(messages), length):
-        batch = decoder.decode(messages[place : place + length])
+def decode(plugin: Plugin, decoder: Decoder, messages: list[bytes], length: int) -> Iterable[Batch]:
+    """Give the batches of calls with so many messages; each is whole and can be stored.
+
+    The last transaction begins a call, for there it does not wait for a commit that may not come.
+    """
+    opening = (pgoutput if plugin == "pgoutput" else wal2json).BEGIN_OPENING
+    begun = (number for number, each in enumerate(messages) if each.startswith(opening, HEADER_BYTES))
+    places = sorted({*range(0, len(messages), length), *deque(begun, 1), len(messages)})
+    for first, last in pairwise(places):
+        batch = decoder.decode(messages[first:last])
         batch = replace(batch, changes=pa.concat_tables([batch.changes, *batch.late]), late=())
         check_batch(batch)
         yield batch
@@ -95,7 +104,8 @@ def feed_message(plugin: Plugin, rest: bytes) -> None:
     messages = stream_with(plugin, prefix, rest[1:], transactional=transactional)
     describes = transactional and prefix in ("flux.ddl", "flux.track")
     try:
-        (batch,) = decode(Decoder(plugin, relations=[TABLE]), messages, len(messages))
+        batch = Decoder(plugin, relations=[TABLE]).decode(messages)
+        check_batch(batch)
     except DecodeError as error:
         # Well-formed, and it says that the table has another shape than its rows: believed, and refused.
         if describes and "other columns" in str(error):

@@ -93,7 +93,7 @@ def test_a_row_with_other_columns_than_its_relation_is_refused() -> None:
     short = b"I" + struct.pack("!I", TABLE.relation_id) + b"N" + struct.pack("!H", 1) + b"n"
     messages = messages_of("pgoutput")
     with pytest.raises(DecodeError, match="other columns"):
-        Decoder("pgoutput", relations=[TABLE]).decode([*messages[:3], framed(9, short)])
+        Decoder("pgoutput", relations=[TABLE]).decode([*messages[:3], framed(9, short), messages[-1]])
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoder.encode import COMPOSITE, TABLE, UNSENT, Change, Message, Streams, Transaction, relation_message
+from decoder.encode import (
+    COMPOSITE,
+    TABLE,
+    UNSENT,
+    Change,
+    Message,
+    Row,
+    Streams,
+    Transaction,
+    relation_message,
+)
 from flux.decoder import Decoder
-from flux.decoder.decoder import Plugin
+from flux.decoder import decoder as decoder_module
+from flux.decoder.decoder import BEGINNING_MAX, Plugin
 from flux.model.batch import Batch
 from flux.model.key import key_text
-from flux.model.relation import Relation
+from flux.model.relation import Column, Relation
 
 TEXT = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
@@ -199,9 +212,9 @@ def plain(rows: pa.Table) -> list[dict[str, Any]]:
 
 @pytest.mark.property
 @settings(max_examples=150, deadline=None)
-@given(LOG, CUTS, st.sampled_from(["pgoutput", "wal2json"]))
+@given(LOG, CUTS, st.sampled_from(["pgoutput", "wal2json"]), st.sampled_from([0, 2, BEGINNING_MAX]))
 def test_a_log_decodes_to_its_changes_however_it_is_cut(
-    items: list[tuple[Change | Message, ...]], cuts: list[int], plugin: Plugin
+    items: list[tuple[Change | Message, ...]], cuts: list[int], plugin: Plugin, beginning_max: int
 ) -> None:
     streams = Streams()
     log = [Transaction(700 + n, 1_700_000_000_000_000 + n, each) for n, each in enumerate(items)]
@@ -209,7 +222,8 @@ def test_a_log_decodes_to_its_changes_however_it_is_cut(
     messages = streams.wal2json
     if plugin == "pgoutput":
         messages = [relation_message(TABLE), relation_message(COMPOSITE), *streams.pgoutput]
-    batches = decode(plugin, messages, cuts)
+    with mock.patch.object(decoder_module, "BEGINNING_MAX", beginning_max):
+        batches = decode(plugin, messages, cuts)
     got = table(batches, "changes")
     contexts = {row["context_id"]: row for row in table(batches, "contexts")}
     assert len(contexts) == len(table(batches, "contexts")), "a context is stored once"
@@ -242,3 +256,67 @@ def test_what_the_ledger_holds_is_left_out(items: list[tuple[Change | Message, .
     again = Decoder("pgoutput", relations=[TABLE, COMPOSITE], position=held).decode(messages)
     got = [(row["commit_lsn"], row["seq"]) for row in plain(again.changes)]
     assert got == [(r["commit_lsn"], r["seq"]) for r in wanted if r["commit_lsn"] > held.commit_lsn]
+
+
+@pytest.mark.parametrize("plugin", ["pgoutput", "wal2json"])
+def test_the_beginning_of_a_short_transaction_waits_for_its_commit(plugin: Plugin) -> None:
+    streams = Streams()
+    for xid in (700, 701):
+        changes = tuple(Change("insert", TABLE, new={"id": f"{xid}{n}"}) for n in range(3))
+        streams.transaction(Transaction(xid, 0, changes), [])
+    messages = getattr(streams, plugin)
+    decoder = Decoder(plugin, relations=[TABLE])
+    first = decoder.decode(messages[:7])  # one of five, and two of the next
+    assert (first.changes.num_rows, first.open_transaction, decoder.waiting) == (3, False, True)
+    second = decoder.decode(messages[7:9])  # nothing is before it: it is decoded as it comes
+    assert (second.changes.num_rows, second.open_transaction, decoder.waiting) == (3, True, False)
+    last = decoder.decode(messages[9:])
+    assert (last.changes.num_rows, last.open_transaction) == (0, False)
+    assert last.position.end_lsn == streams.lsn
+
+
+@pytest.mark.parametrize("plugin", ["pgoutput", "wal2json"])
+def test_of_a_long_transaction_what_is_there_is_decoded(plugin: Plugin) -> None:
+    streams = Streams()
+    for xid, count in ((700, 1), (701, BEGINNING_MAX)):
+        changes = tuple(Change("insert", TABLE, new={"id": f"{n}"}) for n in range(count))
+        streams.transaction(Transaction(xid, 0, changes), [])
+    messages = getattr(streams, plugin)
+    decoder = Decoder(plugin, relations=[TABLE])
+    batch = decoder.decode(messages[:-1])
+    assert (batch.changes.num_rows, batch.open_transaction) == (1 + BEGINNING_MAX, True)
+    assert not decoder.waiting
+
+
+ODD = replace(
+    COMPOSITE,
+    columns=(
+        Column('k"1', "text", 1, is_key=True, not_null=True),
+        Column("n}", "integer", 2, is_key=False, not_null=False),
+        Column("b\\", "boolean", 3, is_key=False, not_null=False),
+        Column("é\n", "bytea", 4, is_key=False, not_null=False),
+    ),
+    key=('k"1',),
+    row_columns=('k"1', "n}", "b\\", "é\n"),
+)
+
+
+@pytest.mark.parametrize("plugin", ["pgoutput", "wal2json"])
+def test_names_and_values_that_json_escapes(plugin: Plugin) -> None:
+    rows: list[Row] = [
+        {'k"1': 'a"},{"name":"n}","value":1', "n}": "-12", "b\\": "t", "é\n": "\\x00ff"},
+        {'k"1': "\x01\\u0041\\\\\x1f", "n}": None, "b\\": "f", "é\n": "\\x"},
+        {'k"1': "", "n}": "7", "b\\": None, "é\n": None},
+    ]
+    changes = (
+        *(Change("insert", ODD, new={**row}) for row in rows),
+        Change("update", ODD, new={**rows[0], "n}": "13"}),
+    )
+    streams = Streams()
+    streams.transaction(Transaction(700, 0, changes), [])
+    messages = getattr(streams, plugin)
+    if plugin == "pgoutput":
+        messages = [relation_message(ODD), *messages]
+    found = plain(Decoder(plugin, relations=[ODD]).decode(messages).changes)
+    assert [dict(row["after"]) for row in found] == [*rows, {**rows[0], "n}": "13"}]
+    assert [row["key"] for row in found] == [row['k"1'] for row in (*rows, rows[0])]
