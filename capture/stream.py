@@ -26,6 +26,8 @@ _WAIT_S_MAX = 1.0
 """The loop goes round at least this often."""
 _GATHER_S = 0.05
 """Between two looks at what arrived while messages are held."""
+_SLACK = 16
+"""What is held is decoded when no more than this part of it would still fit."""
 _ONCE_SLOWER = 10
 """A run of `once` commits so many times as seldom: nobody waits for a commit, and each costs some 20 ms."""
 _SETTLE_S = 0.01
@@ -56,7 +58,8 @@ class Session:
         self._appended_rows = 0
         self._appended_bytes = 0
         self._commits_unkept = 0  # commits since the last upkeep
-        self._committed_at = time.monotonic()
+        # The first rows are committed at once.
+        self._committed_at = time.monotonic() - self._interval_s
         self._idle_confirmed_at = 0.0
         self._status_at = 0.0
         self._maintain_at = time.monotonic() + self._bounds.maintain_interval_s
@@ -131,20 +134,18 @@ class Session:
 
         A file of the ledger for each message of a busy source would be its end.
         """
-        room = self._bounds.receive_bytes_max - self._held_bytes
-        messages = self._stream.receive(bytes_max=max(room, 1), wait_s=self._wait_s())
+        bound = self._bounds.receive_bytes_max
+        full = bound - bound // _SLACK  # messages come in chunks, which may not fit
+        least = full - self._held_bytes if self._held else 1
+        room = bound - self._held_bytes
+        messages = self._stream.receive(bytes_min=least, bytes_max=room, wait_s=self._wait_s())
         now = time.monotonic()
         if messages:
             self._held_since = self._held_since if self._held else now
             self._held += messages
             self._held_bytes += sum(map(len, messages))
-        if not self._held:
-            return
-        left_s = self._decode_at() - now
-        if self._held_bytes >= self._bounds.receive_bytes_max or left_s <= 0:
+        if self._held and (self._held_bytes >= full or now >= self._decode_at()):
             self._decode()
-        elif messages:
-            self._run.wait(min(left_s, _GATHER_S))
 
     def _decode(self) -> None:
         """Decode what is held and append it to the ledger's open transaction."""
@@ -209,8 +210,12 @@ class Session:
 
     def _commit_at(self) -> float:
         """When the next commit is due: at once after a quiet time, else an interval after the last one."""
-        slower = _ONCE_SLOWER if self._run.settings.once else 1
-        return self._committed_at + self._bounds.flush_interval_s * slower
+        return self._committed_at + self._interval_s
+
+    @property
+    def _interval_s(self) -> float:
+        """How far apart commits are at least, in seconds."""
+        return self._bounds.flush_interval_s * (_ONCE_SLOWER if self._run.settings.once else 1)
 
     def _due(self) -> bool:
         """Tell whether a bound of the batch is reached."""
@@ -272,7 +277,7 @@ class Session:
         lsn = 0 if last is None else last.confirm_lsn
         if last is None or not last.unresolved:
             # All that the server had before this was received, decoded, and brought no rows.
-            lsn = max(lsn, self._stream.caught_up_lsn)
+            lsn = max(lsn, self._caught_up_lsn)
         if lsn > self._stream.confirmed_lsn:
             self._idle_confirmed_at = now
             self._flush(lsn)
@@ -297,7 +302,12 @@ class Session:
         """Everything that ended before `lsn` was received and decoded."""
         if self._last is not None and self._last.position.commit_lsn >= lsn:
             return True
-        return self._stream.caught_up_lsn >= lsn
+        return self._caught_up_lsn >= lsn
+
+    @property
+    def _caught_up_lsn(self) -> int:
+        """Everything that ends before this position was received and decoded; 0 while that is not known."""
+        return 0 if self._opened.decoder.waiting else self._stream.caught_up_lsn
 
     def _baseline_done(self) -> None:
         self._save(self._confirmed.with_pending(self._backlog.waiting))

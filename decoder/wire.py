@@ -112,7 +112,8 @@ class Stream:
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._queue: deque[tuple[list[bytes], int]] = deque()
-        self._queue_bytes = 0
+        self._waiting_bytes = 0  # of the messages in the queue
+        self._queue_bytes = 0  # the same, with what holding them costs
         self._error: FluxError | None = None
         self._read_out_lsn = 0
         self._behind_queue_lsn = 0
@@ -128,24 +129,27 @@ class Stream:
         self._thread = threading.Thread(target=self._run, name="flux-wire", daemon=True)
         self._thread.start()
 
-    def receive(self, *, bytes_max: int, wait_s: float) -> list[bytes]:
+    def receive(self, *, bytes_max: int, wait_s: float, bytes_min: int = 1) -> list[bytes]:
         """Return whole messages, header included, in order; [] when `wait_s` passed without one.
 
-        Returns as soon as something is there, with at most `bytes_max` bytes (but always at least
-        one message); also [] early when the server asks for an answer, so that an idle position can
-        be confirmed. Raises the stream's error once everything that arrived was returned.
+        Returns as soon as `bytes_min` are there (or the queue is full, or no more can come), with at most
+        `bytes_max` (but always at least one message); also early, with what is there, when the server asks
+        for an answer, so that an idle position can be confirmed. Raises the stream's error once everything
+        that arrived was returned.
         """
         deadline = time.monotonic() + wait_s
         with self._arrived:
-            while not self._queue:
+            while self._waiting_bytes < bytes_min and self._queue_bytes < self._queue_bytes_max:
                 if self._error is not None:
+                    if self._queue:
+                        break
                     raise self._error
                 if self._reply_asked:
                     self._reply_asked = False
-                    return []
+                    break
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    return []
+                    break
                 self._arrived.wait(left_s)
             was_full = self._queue_bytes >= self._queue_bytes_max
             messages = self._take(bytes_max)
@@ -168,16 +172,16 @@ class Stream:
             if not messages:
                 count = 0
                 while count < len(chunk) and (count == 0 or taken + len(chunk[count]) <= bytes_max):
-                    taken += len(chunk[count]) + _MESSAGE_OVERHEAD_BYTES
+                    taken += len(chunk[count])
                     count += 1
                 messages = chunk[:count]
                 self._queue[0] = (chunk[count:], size - taken)
                 if count == len(chunk):
                     self._queue.popleft()
             break
-        self._queue_bytes -= taken
+        self._waiting_bytes -= taken
+        self._queue_bytes -= taken + _MESSAGE_OVERHEAD_BYTES * len(messages)
         if not self._queue:
-            self._queue_bytes = 0
             self._read_out_lsn = max(self._read_out_lsn, self._behind_queue_lsn)
         return messages
 
@@ -213,7 +217,7 @@ class Stream:
 
     @property
     def queue_bytes(self) -> int:
-        """Bytes that arrived and wait to be received."""
+        """Bytes of memory that hold what arrived and waits to be received."""
         return self._queue_bytes
 
     def close(self) -> None:
@@ -270,7 +274,7 @@ class Stream:
                     message = bytes(data)
                     if message[0] == 0x77:  # 'w'
                         chunk.append(message)
-                        size += length + _MESSAGE_OVERHEAD_BYTES
+                        size += length
                         continue
                     keepalive_lsn, asked = _keepalive(message)
                     reply = reply or asked
@@ -294,7 +298,8 @@ class Stream:
         with self._arrived:
             if chunk:
                 self._queue.append((chunk, size))
-                self._queue_bytes += size
+                self._waiting_bytes += size
+                self._queue_bytes += size + _MESSAGE_OVERHEAD_BYTES * len(chunk)
                 self.server_lsn = max(self.server_lsn, _DATA_END.unpack_from(chunk[-1], 1)[0])
             if keepalive_lsn:
                 self.server_lsn = max(self.server_lsn, keepalive_lsn)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,21 +99,55 @@ def new_path(data: Path, table: str) -> Path:
     return place / f"flux-{uuid.uuid4()}.parquet"
 
 
-def write(path: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str, int]) -> DataFile:
-    """Write `rows`, which `source` brought, as a new file of `table`.
+class Draft:
+    """A new file of a table that takes rows until it is finished. Not thread-safe."""
 
-    `ids` are the catalog's numbers of the table's columns by their paths. The file is not durable yet
-    (`DataFiles.flush`). Raises `OSError`, and leaves nothing behind then.
-    """
-    schema = SCHEMAS[table]
-    with writing(path, schema, ids) as writer:
+    def __init__(self, path: Path, table: str, source: str, ids: Mapping[str, int]) -> None:
+        """Begin the file at `path` for rows that `source` brings.
+
+        `ids` are the catalog's numbers of the table's columns by their paths.
+        """
+        self.path = path
+        self._table = table
+        self._source = pa.scalar(source)
+        self._schema = SCHEMAS[table]
+        self._open = ExitStack()
+        self._writer = self._open.enter_context(writing(path, self._schema, ids))
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size
+
+    def add(self, rows: pa.Table) -> None:
+        """Write `rows`. Raises `OSError`; then the file can only be abandoned."""
         for first in range(0, rows.num_rows, GROUP_ROWS):
             group = rows.slice(first, GROUP_ROWS)
-            if _SOURCE.name in schema.names:
-                sources = pa.repeat(pa.scalar(source), group.num_rows)
-                group = group.append_column(_SOURCE.name, sources)
-            writer.write_table(group.select(schema.names).cast(schema))
-    return _described(path, table, writer.writer.metadata)
+            if _SOURCE.name in self._schema.names:
+                group = group.append_column(_SOURCE.name, pa.repeat(self._source, group.num_rows))
+            self._writer.write_table(group.select(self._schema.names).cast(self._schema))
+
+    def finish(self) -> DataFile:
+        """End the file, which is not durable yet (`DataFiles.flush`). Raises `OSError`."""
+        self._open.close()
+        return _described(self.path, self._table, self._writer.writer.metadata)
+
+    def abandon(self) -> None:
+        """Leave nothing of it behind."""
+        with suppress(OSError, pa.ArrowException):
+            self._open.close()
+        self.path.unlink(missing_ok=True)
+
+
+def write(path: Path, table: str, rows: pa.Table, source: str, ids: Mapping[str, int]) -> DataFile:
+    """Write `rows` as a whole `Draft`. Raises `OSError`, and leaves nothing behind then."""
+    draft = Draft(path, table, source, ids)
+    try:
+        draft.add(rows)
+        return draft.finish()
+    except BaseException:
+        draft.abandon()
+        raise
 
 
 @contextmanager

@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from flux import sql
 from flux.ledger import baseline, datafile, engine, failure, layout, typed, upkeep
 from flux.ledger.commit import Catalog
-from flux.ledger.datafile import DataFile
+from flux.ledger.datafile import DataFile, Draft
 from flux.ledger.durability import DataFiles
 from flux.ledger.location import locate
 from flux.ledger.lock import Lock
@@ -44,6 +44,8 @@ TURN_WAIT_S = 60.0
 """What is recorded waits so long for the catalog; far less than a file without an owner may lie there."""
 LOOKUP_MEMORY_MAX = "128MB"
 """Of the DuckDB that looks for spans which came already."""
+FILE_BYTES_MAX = 32 << 20
+"""A file of one commit is ended when it is as large: of a huge transaction there are several."""
 WRITER_MEMORY_MAX = "1GB"
 """Beyond this DuckDB spills to the temporary folder (sorting in compaction, comparing a baseline)."""
 
@@ -115,6 +117,7 @@ class Writer:
         self._files = DataFiles(place.data)
         self._catalog = Catalog(place.catalog)
         self._upkeeper = upkeep.Upkeeper(place, self._catalog, self._files)
+        self._drafts: dict[str, Draft] = {}  # by table: what is being written
         self._pending: list[DataFile] = []  # written, and not in the catalog yet
         # Whose turn it is at the catalog: DuckLake's transactions and ours exclude each other (`commit`).
         self._turn = threading.Lock()
@@ -226,6 +229,8 @@ class Writer:
             self.rollback()
             return
         with self._all_or_nothing():
+            for table in tuple(self._drafts):
+                self._finish(table)
             self._files.flush(file.path for file in self._pending)
             if self._is_open or not self._commit_files(stored):
                 self._commit_all(stored)
@@ -259,7 +264,7 @@ class Writer:
 
     def rollback(self) -> None:
         """Forget everything since the last commit."""
-        pending = self._pending
+        pending, drafts = self._pending, self._drafts
         self._forget()
         try:
             if self._is_open:
@@ -269,6 +274,8 @@ class Writer:
                     self._end()
                     self._files.discard_new()
         finally:
+            for draft in drafts.values():
+                draft.abandon()
             for file in pending:
                 file.path.unlink(missing_ok=True)
 
@@ -375,7 +382,8 @@ class Writer:
         nothing to do; call it between commits. `wait` until it is done; `brief` leaves more files, so that
         it is done soon; `force` compacts what can be.
         """
-        invariant(not self._is_open and not self._pending, "upkeep runs between ledger transactions")
+        is_between = not (self._is_open or self._pending or self._drafts)
+        invariant(is_between, "upkeep runs between ledger transactions")
         with failure.translated(self._place.root, "compact"), self._catalog_alone():
             return self._upkeeper.maintain(wait=wait, brief=brief, force=force)
 
@@ -400,11 +408,20 @@ class Writer:
         return self._lake.execute(sql.text(f"ledger/writer/{name}.sql"), parameters)
 
     def _add_file(self, table: str, rows: pa.Table) -> None:
-        """Write `rows` as a file that the next commit brings."""
-        if rows.num_rows:
+        """Write `rows` into a file that the next commit brings: one a table, unless it becomes large."""
+        if not rows.num_rows:
+            return
+        if table not in self._drafts:
             path = datafile.new_path(self._place.data, table)
-            ids = self._catalog.ids(table)
-            self._pending.append(datafile.write(path, table, rows, self._source, ids))
+            self._drafts[table] = Draft(path, table, self._source, self._catalog.ids(table))
+        self._drafts[table].add(rows)
+        if self._drafts[table].size >= FILE_BYTES_MAX:
+            self._finish(table)
+
+    def _finish(self, table: str) -> None:
+        """End the file of `table` that is being written."""
+        self._pending.append(self._drafts[table].finish())
+        del self._drafts[table]
 
     def _take_in(self, files: Iterable[DataFile]) -> None:
         """Let DuckLake, in its open transaction, take in files."""
@@ -468,7 +485,7 @@ class Writer:
         self._end()
 
     def _forget(self) -> None:
-        self._pending = []
+        self._drafts, self._pending = {}, []
         self._row_count = 0
         self._reached = None
         self._reshaped = set()
@@ -488,7 +505,7 @@ class Writer:
 
     @contextmanager
     def _own_transaction(self) -> Iterator[None]:
-        if self._is_open or self._pending:
+        if self._is_open or self._pending or self._drafts:
             raise LedgerError(
                 "cannot write this between the pieces of a batch", hint="commit or roll back first"
             )

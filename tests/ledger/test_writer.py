@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from flux import sql
-from flux.ledger import Writer, create_ledger
+from flux.ledger import Writer, create_ledger, open_ledger
+from flux.ledger import writer as writer_module
 from flux.ledger.datafile import GROUP_ROWS
 from flux.ledger.lock import holder
 from flux.model.errors import Invariant, LedgerDamaged, LedgerLocked, LedgerMissing
@@ -73,6 +74,34 @@ def test_a_large_transaction_is_stored_in_pieces_and_seen_whole(path: Path) -> N
         stored = writer.position()
     assert stored is not None
     assert stored.commit_lsn == log.position.commit_lsn
+
+
+def test_a_commit_brings_one_file_of_each_table(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    log.shape(USERS)
+    with Writer.open(path, source="shop") as writer:
+        for number in range(3):
+            log.transaction(insert(USERS, str(number), {"id": str(number), "email": "a", "plan": None}))
+            writer.append(log.batch())
+        commit(writer)
+        assert {table: len(files_of(path, table)) for table in ("changes", "transactions")} == {
+            "changes": 1,
+            "transactions": 1,
+        }
+        # Of a huge transaction there are several.
+        monkeypatch.setattr(writer_module, "FILE_BYTES_MAX", 1)
+        for number in range(3, 5):
+            log.transaction(insert(USERS, str(number), {"id": str(number), "email": "a", "plan": None}))
+            writer.append(log.batch())
+        assert len(files_of(path, "changes")) == 3
+        writer.rollback()
+        assert len(files_of(path, "changes")) == 1
+    with open_ledger(path) as ledger:
+        assert len(ledger.history("users", "1").to_pylist()) == 1
+
+
+def files_of(path: Path, table: str) -> list[Path]:
+    return list((path / "data" / "main" / table).glob("*.parquet"))
 
 
 def test_the_same_rows_twice_are_refused(path: Path) -> None:

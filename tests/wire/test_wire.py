@@ -156,6 +156,23 @@ def test_receive_keeps_to_its_bound(wide: Database, open_test_stream: Open) -> N
     assert len(sizes) > 8
 
 
+def test_receive_waits_for_as_much_as_is_asked_for(wide: Database, open_test_stream: Open) -> None:
+    stream = open_test_stream(queue_bytes_max=1 << 20)
+    with wide.connect() as connection:
+        connection.execute("insert into item select i, repeat('x', 1000) from generate_series(1, 300) i")
+        some = stream.receive(bytes_min=200_000, bytes_max=1 << 20, wait_s=20.0)
+        assert sum(map(len, some)) >= 200_000
+        # What is there is given when it is not more in time.
+        mark(wide, "few")
+        eventually(lambda: not stream.idle)
+        began = time.monotonic()
+        assert stream.receive(bytes_min=1 << 20, bytes_max=1 << 20, wait_s=0.2)
+        assert time.monotonic() - began >= 0.2
+        # And when the queue has no room for more.
+        connection.execute("insert into item select i, repeat('x', 1000) from generate_series(301, 3000) i")
+        assert stream.receive(bytes_min=2 << 20, bytes_max=2 << 20, wait_s=60.0)
+
+
 @pytest.mark.crash
 @on((15, "wal2json"), (17, "pgoutput"))
 def test_a_killed_server_gives_what_arrived_and_then_the_error(
