@@ -7,6 +7,7 @@ its transaction. Of the session a tag says nothing: anyone may write one.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import orjson
@@ -44,7 +45,7 @@ MALFORMED = "malformed"
 """The attribute under which attributes that are no JSON object are kept, as they were."""
 
 
-def parse_contexts(contents: list[bytes]) -> tuple[pa.Table, Bools]:
+def parse_contexts(contents: Sequence[bytes | memoryview]) -> tuple[pa.Table, Bools]:
     """Read `n` contents; return the fields of `_FIELDS` (n rows) and which contents were well-formed.
 
     A request that is named by a comment of the statement alone is in `request_id`.
@@ -57,7 +58,7 @@ def parse_contexts(contents: list[bytes]) -> tuple[pa.Table, Bools]:
     return fields.set_column(place, _FIELDS.field(place), with_traces(request_id, statement)), good
 
 
-def _parse(contents: list[bytes]) -> tuple[pa.Table, Bools]:
+def _parse(contents: Sequence[bytes | memoryview]) -> tuple[pa.Table, Bools]:
     lines = b"\n".join(contents)
     try:
         table = pa.json.read_json(
@@ -80,7 +81,7 @@ def _parse(contents: list[bytes]) -> tuple[pa.Table, Bools]:
     return pa.Table.from_pylist(rows, schema=_FIELDS), good
 
 
-def _parse_one(content: bytes) -> dict[str, object] | None:
+def _parse_one(content: bytes | memoryview) -> dict[str, object] | None:
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -99,7 +100,7 @@ def _parse_one(content: bytes) -> dict[str, object] | None:
     return row
 
 
-def parse_tags(contents: list[bytes]) -> tuple[pa.Table, Bools]:
+def parse_tags(contents: Sequence[bytes | memoryview]) -> tuple[pa.Table, Bools]:
     """Read `n` contents of tags, as `parse_contexts` does; only what a tag may say is not null."""
     # One by one. Strangers write these: of many lines read at once, those of one could be brought to count
     # as another's, and Arrow's reader ends the process at a first line that is `null`.
@@ -112,7 +113,7 @@ def parse_tags(contents: list[bytes]) -> tuple[pa.Table, Bools]:
     return pa.table(fields, schema=_FIELDS), np.array([each is not None for each in said], np.bool_)
 
 
-def _said(content: bytes) -> list[str | None] | None:
+def _said(content: bytes | memoryview) -> list[str | None] | None:
     """Return what a tag says, in the order of `_BOUNDS`; None if it is malformed."""
     try:
         value = orjson.loads(content)

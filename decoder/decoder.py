@@ -230,11 +230,11 @@ class Decoder:
         wanted = (events.message == CONTEXT) & events.transactional | tag & ~lost
         which = np.flatnonzero(wanted & (span.number >= 0) & fresh_txn)
         signed, tags = which[~tag[which]], which[tag[which]]
-        fields, good = parse_contexts([_content(events, event) for event in signed.tolist()])
+        fields, good = parse_contexts(_contents(events, signed))
         if tags.size:
             which = np.concatenate([signed, tags])
             order = np.argsort(which)
-            theirs, fit = parse_tags([_content(events, event) for event in tags.tolist()])
+            theirs, fit = parse_tags(_contents(events, tags))
             fields = pa.concat_tables([fields, theirs]).take(pa.array(order))
             which, good = which[order], np.concatenate([good, fit])[order]
         tally.ignored += int((~good).sum())
@@ -313,7 +313,7 @@ class Decoder:
         # A shape that a transaction gave its tables waits as a context does: until the transaction is over,
         # attempts that have it may come, and may come again.
         which = np.flatnonzero(((events.message == CONTEXT) | (events.message == DDL)) & direct)
-        fields, good = parse_contexts([_content(events, event) for event in which.tolist()])
+        fields, good = parse_contexts(_contents(events, which))
         digits = pa.compute.match_substring_regex(fields.column("xid"), r"^\d{1,18}$").fill_null(False)
         good = good & digits.to_numpy()
         tally.ignored += int((~good & (events.message[which] == CONTEXT)).sum())
@@ -424,6 +424,14 @@ class Decoder:
             request_ids=open_request_ids(span, tagged, changes, before),
             origin=span.origins[number],
         )
+
+
+def _contents(events: Events, which: Ints) -> list[memoryview]:
+    """Return what the messages of these events hold."""
+    start = events.content_start[which]
+    stop = start + events.content_length[which]
+    whole = memoryview(events.buffer.data)
+    return [whole[first:last] for first, last in zip(start.tolist(), stop.tolist(), strict=True)]
 
 
 def _content(events: Events, event: int) -> bytes:

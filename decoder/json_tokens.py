@@ -137,11 +137,9 @@ def _unescape(tokens: Tokens, starters: Ints) -> Tokens:
         kept[dropped[unicode] + place] = False
     left = taken[kept]
     size -= np.add.reduceat(np.where(unicode, 5, 1), first)
-    start, end = tokens.start.copy(), tokens.end.copy()
-    end[changed] = buffer.size + np.cumsum(size)
-    start[changed] = end[changed] - size + _ROOM
-    longer = np.concatenate([buffer, left, np.zeros(PADDING_BYTES, np.uint8)])
-    return replace(tokens, buffer=longer, start=start, end=end)
+    tokens.end[changed] = buffer.size + np.cumsum(size)
+    tokens.start[changed] = tokens.end[changed] - size + _ROOM
+    return replace(tokens, buffer=np.concatenate([buffer, left, np.zeros(PADDING_BYTES, np.uint8)]))
 
 
 def words(tokens: Tokens, which: Ints) -> npt.NDArray[np.uint64]:

@@ -43,6 +43,9 @@ EPOCH_OFFSET_US = 946_684_800_000_000
 BEGIN_OPENING, COMMIT_OPENING = b"B", b"C"
 """What these messages begin with."""
 
+_PREFIX_ROUNDS = 32
+"""Bytes of a message's prefix that are looked at one by one."""
+
 _TAGS = np.zeros(256, np.bool_)
 _TAGS[[ord(tag) for tag in "BCORYIUDTM"]] = True
 
@@ -176,9 +179,7 @@ def _messages(
     transactional[which] = (buffer[start + 1] & 1).astype(np.bool_)
     lsn[which] = big_endian(buffer, start + 2, 8)
     prefix = start + 10
-    # The prefix ends at the first zero byte behind its start.
-    zeros = np.flatnonzero(buffer == 0)
-    stop = zeros[np.minimum(np.searchsorted(zeros, prefix), zeros.size - 1)]
+    stop = _zero_behind(buffer, prefix)
     if (stop + 5 > end).any():
         bad = int(np.argmax(stop + 5 > end))
         raise DecodeError("a message ends inside its prefix", offset=int(end[bad] - start[bad]))
@@ -197,6 +198,20 @@ def _messages(
             same &= buffer[np.minimum(prefix + place, buffer.size - 1)] == letter
         kind[which[same]] = number
     return kind, transactional, content, length, lsn
+
+
+def _zero_behind(buffer: Bytes, place: Ints) -> Ints:
+    """Return where the first zero byte at or behind each place is."""
+    stop = place.copy()
+    going = np.arange(place.size)
+    for _ in range(_PREFIX_ROUNDS):  # ours are short: cheaper than to look at all of the buffer
+        going = going[buffer[stop[going]] != 0]
+        if not going.size:
+            return stop
+        stop[going] += 1
+    zeros = np.flatnonzero(buffer == 0)
+    stop[going] = zeros[np.searchsorted(zeros, stop[going])]
+    return stop
 
 
 def _read_relation(body: bytes, lsn: int) -> tuple[int, str, str, list[WireColumn]]:

@@ -35,7 +35,7 @@ from flux.decoder.events import (
     Tuples,
 )
 from flux.decoder.forged import leave_out_forged
-from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, texts
+from flux.decoder.frames import HEADER_BYTES, Bools, Bytes, Frames, Ints, little_endian, texts
 from flux.decoder.json_tokens import Tokens, decimals, positions, tokenize, word, words
 from flux.decoder.schema import learn_messages
 from flux.model.errors import DecodeError
@@ -45,17 +45,8 @@ _NAMES = (
     *(b"columns", b"identity", b"name", b"value", b"transactional", b"prefix", b"content"),
 )
 """Every key of an object in a message of wal2json."""
-_WORDS = np.array([word(name) for name in _NAMES], np.uint64)
-_CODES = {name: code for code, name in enumerate(_NAMES)}
-_SHIFT = np.uint64(56)
-_FACTOR = next(
-    factor
-    for factor in np.random.default_rng(0).integers(1, 1 << 63, 1000, np.uint64)
-    if np.unique((_WORDS * factor) >> _SHIFT).size == _WORDS.size
-)
-"""Multiplied by it no two names begin with the same byte, so that one look tells which name it can be."""
-_CODE_OF = np.zeros(256, np.uint8)
-_CODE_OF[(_WORDS * _FACTOR) >> _SHIFT] = np.arange(_WORDS.size)
+_WORDS = np.sort(np.array([word(name) for name in _NAMES], np.uint64))
+_CODES = {name: int(np.searchsorted(_WORDS, word(name))) for name in _NAMES}
 
 _OPENING = b'{"action":"'
 _TRUNCATE = b'{"action":"T"'
@@ -69,9 +60,19 @@ class _Keys:
     def __init__(self, frames: Frames, tokens: Tokens) -> None:
         self.tokens = tokens
         key = np.flatnonzero(tokens.is_key)
-        word = words(tokens, key)
-        code = _CODE_OF[(word * _FACTOR) >> _SHIFT]
-        known = _WORDS[code] == word
+        # With its closing quote a short name fits into one number: no need to measure each.
+        raw = little_endian(tokens.buffer, tokens.start[key], 8)
+        self._frequent: dict[bytes, Ints] = {}
+        others = np.ones(key.size, np.bool_)
+        for name in (b"name", b"value"):
+            closed = name + b'"'
+            mine = raw & np.uint64((1 << 8 * len(closed)) - 1) == word(closed)
+            self._frequent[name] = key[mine]
+            others &= ~mine
+        key = key[others]
+        first_bytes = words(tokens, key)
+        code = np.minimum(np.searchsorted(_WORDS, first_bytes), _WORDS.size - 1).astype(np.uint8)
+        known = _WORDS[code] == first_bytes
         if not known.all():
             bad = int(tokens.message[key[int(np.argmin(known))]])
             raise DecodeError("an unexpected key in a wal2json message", offset=0, lsn=int(frames.lsn[bad]))
@@ -82,8 +83,11 @@ class _Keys:
 
     def named(self, name: bytes) -> Ints:
         """Return the tokens of every key of that name, in order."""
+        if name in self._frequent:
+            return self._frequent[name]
         code = _CODES[name]
-        return self._sorted[self._first[code] : self._stop[code]]
+        found: Ints = self._sorted[self._first[code] : self._stop[code]]
+        return found
 
     def in_messages(self, name: bytes, messages: Ints) -> Ints:
         """Return for each message its token of that key; raise `DecodeError` when one lacks it."""
