@@ -86,7 +86,7 @@ def read(folder: Path, *words: str) -> None:
     clocked(decoder, "committed_changes", "columns")
     clocked(decoder.Decoder, "_resolve", "outcomes")
     clocked(decoder.Decoder, "decode", "decode")
-    clocked(datafile, "write", "files")
+    clocked(datafile.Draft, "add", "files")
     clocked(writer.Writer, "commit", "commit")
     clocked(compaction.Compactor, "_merge", "merge")
     loop = stream.Session.loop

@@ -58,8 +58,7 @@ class Session:
         self._appended_rows = 0
         self._appended_bytes = 0
         self._commits_unkept = 0  # commits since the last upkeep
-        # The first rows are committed at once.
-        self._committed_at = time.monotonic() - self._interval_s
+        self._committed_at = time.monotonic()
         self._idle_confirmed_at = 0.0
         self._status_at = 0.0
         self._maintain_at = time.monotonic() + self._bounds.maintain_interval_s
@@ -210,12 +209,8 @@ class Session:
 
     def _commit_at(self) -> float:
         """When the next commit is due: at once after a quiet time, else an interval after the last one."""
-        return self._committed_at + self._interval_s
-
-    @property
-    def _interval_s(self) -> float:
-        """How far apart commits are at least, in seconds."""
-        return self._bounds.flush_interval_s * (_ONCE_SLOWER if self._run.settings.once else 1)
+        slower = _ONCE_SLOWER if self._run.settings.once else 1
+        return self._committed_at + self._bounds.flush_interval_s * slower
 
     def _due(self) -> bool:
         """Tell whether a bound of the batch is reached."""
@@ -333,10 +328,12 @@ class Session:
         now = time.monotonic()
         if now >= self._status_at:
             self._status_at = now + self._bounds.status_interval_s
+            # What is held for a moment does not count: that may be a heartbeat, each time one looks.
+            is_behind = self._open or self._appended_rows or self._opened.decoder.waiting
             self._run.meter.update(
                 server_lsn=self._stream.server_lsn,
                 queue_bytes=self._stream.queue_bytes,
-                caught_up=self._stream.idle and not self._appended_rows and not self._open,
+                caught_up=self._stream.idle and not is_behind,
                 confirmed_lsn=self._stream.confirmed_lsn,
             )
             self._run.meter.measure_rate()

@@ -44,8 +44,8 @@ from flux.model.relation import Relation
 
 Plugin = Literal["pgoutput", "wal2json"]
 
-BEGINNING_MAX = 4096
-"""Messages of a transaction that wait for its commit; of a longer one what is there is decoded."""
+BEGINNING_BYTES_MAX = 1 << 20
+"""Of a transaction that wait for its commit; of a longer one what is there is decoded."""
 
 _PENDING_CONTEXTS = parse_contexts([])[0].schema
 for _name, _kind in (
@@ -128,8 +128,12 @@ class Decoder:
         So a batch of short transactions ends with one, and can be committed. Of a longer one what is
         there is decoded.
         """
-        for index in range(count - 1, max(count - BEGINNING_MAX, 1) - 1, -1):
-            if messages[index].startswith(self._plugin.COMMIT_OPENING, HEADER_BYTES):
+        waiting = sum(map(len, messages[count:]))
+        for index in range(count - 1, 0, -1):
+            waiting += len(messages[index])
+            if waiting > BEGINNING_BYTES_MAX or messages[index].startswith(
+                self._plugin.COMMIT_OPENING, HEADER_BYTES
+            ):
                 break
             if messages[index].startswith(self._plugin.BEGIN_OPENING, HEADER_BYTES):
                 return index

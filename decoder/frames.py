@@ -25,6 +25,9 @@ HEADER_BYTES = 25
 PADDING_BYTES = 16
 """Zero bytes behind the last message, so that a wide read near the end stays inside the buffer."""
 
+BUFFER_BYTES_MAX = 1 << 31
+"""A view says in 32 bits where in its buffer a text begins. The server's largest message is half of it."""
+
 INLINE_BYTES = 12
 """Longest text that an Arrow string view holds in itself (Arrow columnar format, "Variable-size
 Binary View Layout")."""
@@ -89,8 +92,8 @@ def text_views(buffer: Bytes, start: Ints, length: Ints, null: Bools | None = No
     # Inlined: bytes 4..12 of the text. Pointing: buffer number (0) and offset.
     inlined = (head >> 32) | (tail.astype(np.uint64) << 32)
     views[:, 1] = np.where(length <= INLINE_BYTES, inlined, start.astype(np.uint64) << 32)
-    if buffer.size > 1 << 31:
-        raise DecodeError("more than 2 GiB in one batch", offset=1 << 31)
+    if buffer.size > BUFFER_BYTES_MAX:
+        raise DecodeError("more than 2 GiB in one batch", offset=BUFFER_BYTES_MAX)
     validity = None
     if null is not None and null.any():
         views[null] = 0

@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from flux.decoder.frames import HEADER_BYTES, PADDING_BYTES, Bools, Bytes, Frames, Ints, little_endian, texts
+from flux.decoder.frames import (
+    BUFFER_BYTES_MAX,
+    HEADER_BYTES,
+    PADDING_BYTES,
+    Bools,
+    Bytes,
+    Frames,
+    Ints,
+    little_endian,
+    texts,
+)
 from flux.model.errors import DecodeError
 
 _ESCAPES = np.zeros(256, np.uint8)
@@ -103,7 +113,10 @@ def _escape_starters(buffer: Bytes) -> Ints:
 
 
 def _unescape(tokens: Tokens, starters: Ints) -> Tokens:
-    """Put the strings that have escapes, these resolved, behind all others."""
+    """Resolve the escapes of the strings that have some, and put them behind all others.
+
+    In a buffer that has no room for them they are put back where they were, one by one.
+    """
     buffer = tokens.buffer
     token = np.searchsorted(tokens.start, starters, side="right") - 1
     inside = (token >= 0) & (starters < tokens.end[np.maximum(token, 0)])
@@ -137,6 +150,14 @@ def _unescape(tokens: Tokens, starters: Ints) -> Tokens:
         kept[dropped[unicode] + place] = False
     left = taken[kept]
     size -= np.add.reduceat(np.where(unicode, 5, 1), first)
+    if buffer.size + left.size + PADDING_BYTES > BUFFER_BYTES_MAX:
+        # There is a message of the largest size, so they are few, or it is worth the time.
+        for at, first_byte, length in zip(
+            begin.tolist(), (np.cumsum(size) - size).tolist(), size.tolist(), strict=True
+        ):
+            buffer[at : at + length] = left[first_byte : first_byte + length]
+        tokens.end[changed] = begin + size
+        return tokens
     tokens.end[changed] = buffer.size + np.cumsum(size)
     tokens.start[changed] = tokens.end[changed] - size + _ROOM
     return replace(tokens, buffer=np.concatenate([buffer, left, np.zeros(PADDING_BYTES, np.uint8)]))

@@ -334,7 +334,8 @@ def _values(tokens: Tokens, key: Ints) -> tuple[npt.NDArray[np.uint8], Ints, Int
     is_last = (after == key[bare]) | (tokens.message[after] != message)
     stop = at.copy()
     stop[bare] = np.where(is_last, tokens.message_end[message] - 3, tokens.start[after] - 4)
-    if (buffer[stop[bare]] != ord("}")).any() or (stop[bare] <= at[bare]).any():
+    last = buffer[stop[bare] - 1]
+    if (buffer[stop[bare]] != ord("}")).any() or ((last < ord("0")) | (last > ord("9"))).any():
         raise DecodeError("a number that does not end with its column", offset=0)
     # `true` and `false` are t and f in PostgreSQL's own text: the first letter alone.
     length = np.where(quoted, tokens.length(following), np.where(logical, 1, stop - at))

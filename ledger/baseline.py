@@ -7,7 +7,7 @@ saw, before every one that it did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from flux import sql
-from flux.model.batch import ROW
+from flux.model.batch import CHANGES, ROW
 from flux.model.key import composite_key_texts
+from flux.model.outcome import Outcome
 from flux.model.relation import Relation
 
 
@@ -38,25 +39,26 @@ def reconcile(
     source: str,
     relation: Relation,
     rows: Iterable[pa.RecordBatch],
+    write: Callable[[pa.Table], None],
     *,
     lsn: int,
     at_us: int,
 ) -> Reconciled:
-    """Write what differs between the ledger's state of `relation` as of `lsn` and `rows`.
+    """Add what differs between the ledger's state of `relation` as of `lsn` and `rows`.
 
-    A relation of which the ledger knows no change is written as it comes, in bounded memory; else the
-    copy is staged aside first.
+    The rows of a relation of which the ledger knows no change are handed to `write` as they come, as rows of
+    `CHANGES`; else the copy is staged aside first.
     """
     words: dict[str, Any] = {"source": source, "relation_id": relation.root_id}
-    place = {**words, "relation": relation.root, "commit_lsn": lsn - 1, "at_us": at_us}
     first = _one(lake, "next_seq", {"source": source, "commit_lsn": lsn - 1})
     if _one(lake, "is_first", words):
         count = 0
         for batch in rows:
-            _append(lake, "append", _keyed(relation, batch, first + count), place)
+            write(_changes(relation, _keyed(relation, batch, first + count), lsn - 1, at_us))
             count += batch.num_rows
         result = Reconciled(count, count, 0)
     else:
+        place = {**words, "relation": relation.root, "commit_lsn": lsn - 1, "at_us": at_us}
         result = _compare(lake, relation, rows, place, first)
     record = {**words, "relation": relation.root, "lsn": lsn, "at_us": at_us, "row_count": result.row_count}
     lake.execute(sql.text("ledger/baseline/record.sql"), record)
@@ -73,7 +75,11 @@ def _compare(
     lake.execute(sql.text("ledger/baseline/stage.sql"))
     try:
         for batch in rows:
-            _append(lake, "stage_batch", _keyed(relation, batch, 0), None)
+            lake.register("batch", _keyed(relation, batch, 0))
+            try:
+                lake.execute(sql.text("ledger/baseline/stage_batch.sql"))
+            finally:
+                lake.unregister("batch")
         words = {"relation": relation.root, "before_lsn": place["commit_lsn"], "source": place["source"]}
         lake.execute(sql.text("ledger/baseline/differences.sql"), words)
         lake.execute(sql.text("ledger/baseline/append_differences.sql"), {**place, "first": first})
@@ -81,16 +87,6 @@ def _compare(
         return Reconciled(_one(lake, "row_count", None), counts[0], counts[1])
     finally:
         lake.execute(sql.text("ledger/baseline/drop.sql"))
-
-
-def _append(
-    lake: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table, words: dict[str, Any] | None
-) -> None:
-    lake.register("batch", rows)
-    try:
-        lake.execute(sql.text(f"ledger/baseline/{statement}.sql"), words)
-    finally:
-        lake.unregister("batch")
 
 
 def _one(lake: duckdb.DuckDBPyConnection, statement: str, words: dict[str, Any] | None) -> Any:
@@ -117,3 +113,28 @@ def _keyed(relation: Relation, batch: pa.RecordBatch, first: int) -> pa.Table:
             "ordinal": pa.array(np.arange(first, first + count)),
         }
     )
+
+
+def _changes(relation: Relation, rows: pa.Table, commit_lsn: int, at_us: int) -> pa.Table:
+    """Return the rows that `_keyed` gave as rows of `CHANGES`."""
+    same = {
+        "commit_lsn": commit_lsn,
+        "lsn": commit_lsn,
+        "at": at_us,
+        "relation": relation.root,
+        "relation_id": relation.root_id,
+        "op": "baseline",
+        "outcome": Outcome.COMMITTED.value,
+    }
+    each = {
+        "seq": rows.column("ordinal").cast(pa.uint64()),
+        "key": rows.column("key"),
+        "after": rows.column("after"),
+    }
+    columns = [
+        each[field.name]
+        if field.name in each
+        else pa.repeat(pa.scalar(same.get(field.name), field.type), rows.num_rows)
+        for field in CHANGES
+    ]
+    return pa.table(columns, schema=CHANGES)

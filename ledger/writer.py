@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -229,8 +230,7 @@ class Writer:
             self.rollback()
             return
         with self._all_or_nothing():
-            for table in tuple(self._drafts):
-                self._finish(table)
+            self._finish_all()
             self._files.flush(file.path for file in self._pending)
             if self._is_open or not self._commit_files(stored):
                 self._commit_all(stored)
@@ -373,7 +373,12 @@ class Writer:
         with self._own_transaction():
             if self._insert("append_relations", "relations", relations_table([relation]), every=False):
                 typed.refresh(self._lake, {relation.root_id})
-            return baseline.reconcile(self._lake, self._source, relation, rows, lsn=lsn, at_us=at_us)
+            write = partial(self._add_file, "changes")
+            done = baseline.reconcile(self._lake, self._source, relation, rows, write, lsn=lsn, at_us=at_us)
+            self._finish_all()
+            files, self._pending = self._pending, []
+            self._take_in(files)
+            return done
 
     def maintain(self, *, wait: bool = False, brief: bool = False, force: bool = False) -> upkeep.Upkeep:
         """Compact what has become small files and delete what no reader needs, if it is time to.
@@ -416,6 +421,11 @@ class Writer:
             self._drafts[table] = Draft(path, table, self._source, self._catalog.ids(table))
         self._drafts[table].add(rows)
         if self._drafts[table].size >= FILE_BYTES_MAX:
+            self._finish(table)
+
+    def _finish_all(self) -> None:
+        """End every file that is being written."""
+        for table in tuple(self._drafts):
             self._finish(table)
 
     def _finish(self, table: str) -> None:

@@ -140,3 +140,19 @@ def test_attributes_nested_too_deeply_are_kept_as_they_are(plugin: Plugin, prefi
     batch = Decoder(plugin, relations=[TABLE]).decode(getattr(streams, plugin))
     assert batch.ignored_messages == 0
     assert batch.contexts.column("attributes").to_pylist() == [[("malformed", deep)]]
+
+
+@pytest.mark.parametrize("end", [b"7}}", b"7}]}", b"7,}", b"7 }", b"-}"])
+def test_a_number_ends_with_its_column(end: bytes) -> None:
+    """One that is damaged is refused, or it would be another value."""
+    messages = [each.replace(b'"value":7}', b'"value":' + end) for each in numbered()]
+    assert messages != numbered()
+    with pytest.raises(DecodeError):
+        Decoder("wal2json", relations=[TABLE]).decode(messages)
+
+
+def numbered() -> list[bytes]:
+    streams = Streams()
+    changes = (Change("update", TABLE, new={"id": "7", "plan": "a", "amount": "1.5"}, old={"id": "7"}),)
+    streams.transaction(Transaction(7, 0, changes), [])
+    return streams.wal2json

@@ -23,9 +23,9 @@ from decoder.encode import (
     Transaction,
     relation_message,
 )
-from flux.decoder import Decoder
+from flux.decoder import Decoder, json_tokens
 from flux.decoder import decoder as decoder_module
-from flux.decoder.decoder import BEGINNING_MAX, Plugin
+from flux.decoder.decoder import BEGINNING_BYTES_MAX, Plugin
 from flux.model.batch import Batch
 from flux.model.key import key_text
 from flux.model.relation import Column, Relation
@@ -212,9 +212,9 @@ def plain(rows: pa.Table) -> list[dict[str, Any]]:
 
 @pytest.mark.property
 @settings(max_examples=150, deadline=None)
-@given(LOG, CUTS, st.sampled_from(["pgoutput", "wal2json"]), st.sampled_from([0, 2, BEGINNING_MAX]))
+@given(LOG, CUTS, st.sampled_from(["pgoutput", "wal2json"]), st.sampled_from([0, 100, BEGINNING_BYTES_MAX]))
 def test_a_log_decodes_to_its_changes_however_it_is_cut(
-    items: list[tuple[Change | Message, ...]], cuts: list[int], plugin: Plugin, beginning_max: int
+    items: list[tuple[Change | Message, ...]], cuts: list[int], plugin: Plugin, beginning_bytes_max: int
 ) -> None:
     streams = Streams()
     log = [Transaction(700 + n, 1_700_000_000_000_000 + n, each) for n, each in enumerate(items)]
@@ -222,7 +222,7 @@ def test_a_log_decodes_to_its_changes_however_it_is_cut(
     messages = streams.wal2json
     if plugin == "pgoutput":
         messages = [relation_message(TABLE), relation_message(COMPOSITE), *streams.pgoutput]
-    with mock.patch.object(decoder_module, "BEGINNING_MAX", beginning_max):
+    with mock.patch.object(decoder_module, "BEGINNING_BYTES_MAX", beginning_bytes_max):
         batches = decode(plugin, messages, cuts)
     got = table(batches, "changes")
     contexts = {row["context_id"]: row for row in table(batches, "contexts")}
@@ -278,14 +278,15 @@ def test_the_beginning_of_a_short_transaction_waits_for_its_commit(plugin: Plugi
 @pytest.mark.parametrize("plugin", ["pgoutput", "wal2json"])
 def test_of_a_long_transaction_what_is_there_is_decoded(plugin: Plugin) -> None:
     streams = Streams()
-    for xid, count in ((700, 1), (701, BEGINNING_MAX)):
-        changes = tuple(Change("insert", TABLE, new={"id": f"{n}"}) for n in range(count))
-        streams.transaction(Transaction(xid, 0, changes), [])
+    long = Change("insert", TABLE, new={"id": "1", "plan": "x" * (BEGINNING_BYTES_MAX // 3)})
+    for xid, count in ((700, 1), (701, 2), (702, 3)):
+        streams.transaction(Transaction(xid, 0, (long,) * count), [])
     messages = getattr(streams, plugin)
     decoder = Decoder(plugin, relations=[TABLE])
-    batch = decoder.decode(messages[:-1])
-    assert (batch.changes.num_rows, batch.open_transaction) == (1 + BEGINNING_MAX, True)
-    assert not decoder.waiting
+    first = decoder.decode(messages[:6])  # one of three, and two rows of the next
+    assert (first.changes.num_rows, first.open_transaction, decoder.waiting) == (1, False, True)
+    second = decoder.decode(messages[6:11])  # its end, and three rows of the last
+    assert (second.changes.num_rows, second.open_transaction, decoder.waiting) == (5, True, False)
 
 
 ODD = replace(
@@ -302,7 +303,12 @@ ODD = replace(
 
 
 @pytest.mark.parametrize("plugin", ["pgoutput", "wal2json"])
-def test_names_and_values_that_json_escapes(plugin: Plugin) -> None:
+@pytest.mark.parametrize("has_room", [True, False])
+def test_names_and_values_that_json_escapes(
+    plugin: Plugin, has_room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_room:  # as beside a message of a gigabyte
+        monkeypatch.setattr(json_tokens, "BUFFER_BYTES_MAX", 0)
     rows: list[Row] = [
         {'k"1': 'a"},{"name":"n}","value":1', "n}": "-12", "b\\": "t", "é\n": "\\x00ff"},
         {'k"1': "\x01\\u0041\\\\\x1f", "n}": None, "b\\": "f", "é\n": "\\x"},

@@ -98,6 +98,14 @@ def test_rows_without_a_key_are_compared_as_a_bag(path: Path) -> None:
     assert rows == ["a", "b", "b"]
 
 
+def test_the_pieces_of_a_first_baseline_are_one_file(path: Path) -> None:
+    rows = [{"id": str(number), "email": "a", "plan": None} for number in range(3)]
+    with Writer.open(path, source="shop") as writer:
+        writer.reconcile(USERS, copy_of(*rows), lsn=5000, at_us=1)
+    assert len(list((path / "data" / "main" / "changes").glob("*.parquet"))) == 1
+    assert state(path, "users") == {row["id"]: row for row in rows}
+
+
 def test_a_baseline_that_fails_leaves_nothing(path: Path) -> None:
     def broken() -> Iterator[pa.RecordBatch]:
         yield from copy_of({"id": "1", "email": "a", "plan": None})
@@ -108,3 +116,4 @@ def test_a_baseline_that_fails_leaves_nothing(path: Path) -> None:
             writer.reconcile(USERS, broken(), lsn=5000, at_us=1)
         assert writer.baselines() == []
         assert writer.relations(0) == []
+    assert not list((path / "data").rglob("*.parquet"))
