@@ -25,9 +25,9 @@ from flux.model.batch import Batch
 _WAIT_S_MAX = 1.0
 """The loop goes round at least this often."""
 _GATHER_S = 0.05
-"""Between two looks at what arrived while messages are held."""
+"""A run of `once` holds a message at most this long; while a baseline waits, one looks so often for it."""
 _SLACK = 16
-"""What is held is decoded when no more than this part of it would still fit."""
+"""What is held is decoded when less than this part of `receive_bytes_max` is free."""
 _ONCE_SLOWER = 10
 """A run of `once` commits so many times as seldom: nobody waits for a commit, and each costs some 20 ms."""
 _SETTLE_S = 0.01

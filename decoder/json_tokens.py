@@ -34,6 +34,7 @@ for _digit in b"0123456789abcdefABCDEF":
     _HEX[_digit] = int(chr(_digit), 16)
 
 _ROOM = 2
+"""Bytes in front of a string whose escapes were resolved: a bytea gets its `\\x` there."""
 
 _POSITION_BYTES_MAX = 17
 """Two times eight digits and the slash."""
@@ -41,14 +42,14 @@ _POSITION_BYTES_MAX = 17
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The strings of the JSON text, escapes resolved, in order."""
+    """The strings of the JSON text in its order, escapes resolved; those with escapes lie behind it."""
 
     buffer: Bytes
     """Writable; every position below is an offset in it."""
     start: Ints
     """[t] First byte of each string's content."""
     end: Ints
-    """[t] The closing quote."""
+    """[t] First byte behind each string's content: of a key always its closing quote."""
     is_key: Bools
     """[t] The string is an object's key: a colon follows it."""
     message: Ints

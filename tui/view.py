@@ -46,7 +46,10 @@ WIDE = 110
 
 
 class View(Screen[None]):
-    """One screen of the browser: each gives its `panes`, `load`, `words` and `document`."""
+    """One screen of the browser: each gives its `panes`, `load`, `words` and `document`.
+
+    Those raise NotImplementedError here, and each view has its own: Textual's metaclass is not that of `ABC`.
+    """
 
     AUTO_FOCUS = ""
     """Nothing: the main pane is focused, which may come with the answer."""
